@@ -1,0 +1,24 @@
+import { eventHandler } from 'h3'
+import { defineNitroConfig } from 'nitropack/config'
+
+// Nothing here depends on where the process runs: this file is evaluated at build time and frozen into the output.
+// What does depend on it is read by server/config.ts and mounted by server/plugins/ when the process starts.
+export default defineNitroConfig({
+  compatibilityDate: '2026-11-01',
+  srcDir: '.',
+  scanDirs: ['server'],
+  imports: false,
+  errorHandler: './server/http/error-handler.ts',
+  // `nitro dev` answers through a proxy on a Unix socket; only here, in front of it, the caller's real address is known.
+  devHandlers: [
+    {
+      route: '/',
+      handler: eventHandler((event) => {
+        event.node.req.headers['x-dev-peer'] = event.node.req.socket.remoteAddress ?? ''
+      }),
+    },
+  ],
+  // Bundled, and so without the parts that are not used; beside the bundle it would lie whole.
+  externals: { inline: ['valibot'] },
+  typescript: { strict: true, tsConfig: { compilerOptions: { noUncheckedIndexedAccess: true } } },
+})
