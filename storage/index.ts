@@ -1,0 +1,48 @@
+import type { Driver, Storage } from 'unstorage'
+import type { Lease } from './lease'
+
+export type { WriteOptions } from './drivers/durable-files'
+export { StorageError } from './errors'
+export type { HeldLease, Lease } from './lease'
+
+/** Where state lives on this platform, and how one instance at a time gets the right to change it. */
+export interface Backend {
+  /** To be mounted as `tokens`. Its setItemRaw takes WriteOptions. */
+  driver: Driver
+  /** A lease over all instances on this store; those of different names have nothing to do with each other. */
+  lease(name: string): Lease
+  /** Where that is, in words for people. */
+  place: string
+  /** Milliseconds after which a change made from outside is to be looked for. */
+  watchInterval: number
+  /** Removes what a crash left behind; to be called by the lease holder. */
+  removeLeftovers(): Promise<void>
+}
+
+/** The part of unstorage that the service uses: strings, byte for byte. */
+export type TokenStorage = Pick<Storage, 'getItemRaw' | 'setItemRaw' | 'removeItem' | 'getKeys'>
+
+export interface BackendOptions {
+  /** The folder for files. */
+  dir: string
+  /** Keys that are written under the lease only. */
+  leasedKeys: readonly string[]
+}
+
+/**
+ * Picks driver and lease for the platform. `import.meta.preset` is replaced at build time: the conditions must stay as plain as they
+ * are, or other platforms' drivers land in the bundle.
+ * @returns undefined on a platform that has no durable store yet
+ */
+export async function openBackend(options: BackendOptions): Promise<Backend | undefined> {
+  if (
+    import.meta.preset === 'node-server' ||
+    import.meta.preset === 'node-cluster' ||
+    import.meta.preset === 'bun' ||
+    import.meta.preset === 'deno-server' ||
+    import.meta.dev
+  ) {
+    return (await import('./files')).openFiles(options)
+  }
+  return undefined
+}

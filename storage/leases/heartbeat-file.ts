@@ -1,0 +1,142 @@
+import { randomBytes } from 'node:crypto'
+import { lstat, lutimes, readdir, readlink, symlink, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { StorageError } from '../errors'
+import type { HeldLease, Lease } from '../lease'
+
+/** Milliseconds between two beats of a holder. */
+const BEAT = 1_000
+/** A holder whose beat has not been seen to change for this many milliseconds is taken for dead. */
+const DEAD_AFTER = 5_000
+/** Milliseconds between two looks of somebody who waits. */
+const LOOK = 25
+/** A look that comes later than this after the one before says more about the onlooker than about the holder. */
+const LONGEST_LOOK = 250
+
+/** A beat in 1970 says that the lease has been given back. */
+const RELEASED = new Date(0)
+
+/**
+ * A lease over all processes on one folder.
+ *
+ * Each term is a symbolic link `<name>.<term>` whose target is the holder's random id, and whose modification time is its beat.
+ * A term is won by creating the next link, which the file system grants to one process only; the link with the highest number is
+ * the lease. So a takeover needs no lock of its own, a holder that slept through one finds a higher number, and a full disk
+ * does not matter: a short link lives in its inode and needs no data block. (A directory does; proper-lockfile's takeover is also
+ * a removal followed by a creation, and between the two there can be two.)
+ *
+ * A holder is dead when its beat stood still for five seconds of the onlooker's own monotonic clock: neither process ids nor
+ * wall clocks prove anything. Time in which the onlooker itself was stopped does not count.
+ */
+export function heartbeatFile(dir: string, name: string): Lease {
+  const id = randomBytes(16).toString('hex')
+  const pathOf = (term: number) => join(dir, `${name}.${term}`)
+  let observed = { term: 0, beat: -1, stillFor: 0, at: 0 }
+
+  async function latestTerm(): Promise<number> {
+    const terms = (await readdir(dir)).filter((file) => file.startsWith(`${name}.`))
+    return Math.max(0, ...terms.map((file) => Number(file.slice(name.length + 1))).filter(Number.isSafeInteger))
+  }
+
+  /** Whether the holder of `term` has given it back or is dead. */
+  async function isFree(term: number): Promise<boolean> {
+    if (term === 0) return true
+    const beat = await lstat(pathOf(term)).then((link) => link.mtimeMs, whenMissing(undefined))
+    if (beat === undefined) return false // a newer term has replaced it: look again
+    if (beat === RELEASED.getTime()) return true
+    const now = performance.now()
+    if (observed.term !== term || observed.beat !== beat) {
+      observed = { term, beat, stillFor: 0, at: now }
+    } else {
+      observed.stillFor += Math.min(now - observed.at, LONGEST_LOOK)
+      observed.at = now
+    }
+    return observed.stillFor >= DEAD_AFTER
+  }
+
+  async function tryAcquire(): Promise<HeldLease | undefined> {
+    try {
+      const term = await latestTerm()
+      if (!(await isFree(term))) return undefined
+      const ours = term + 1
+      await symlink(id, pathOf(ours))
+      const held = hold(ours)
+      // The term may have been won and ended by others between the look and the creation.
+      if ((await latestTerm()) !== ours) {
+        await held.release()
+        await unlink(pathOf(ours)).catch(() => {})
+        return undefined
+      }
+      await removeTermsBefore(ours)
+      return held
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
+      throw unavailable(error)
+    }
+  }
+
+  /** Oldest first, so that whoever finds the next term missing and its own there knows that there never was a next one. */
+  async function removeTermsBefore(term: number): Promise<void> {
+    const old = (await readdir(dir))
+      .filter((file) => file.startsWith(`${name}.`))
+      .map((file) => Number(file.slice(name.length + 1)))
+      .filter((number) => number < term)
+      .sort((a, b) => a - b)
+    for (const number of old) await unlink(pathOf(number)).catch(() => {})
+  }
+
+  function hold(term: number): HeldLease {
+    let beating = Promise.resolve()
+    const timer = setInterval(() => {
+      const now = new Date()
+      beating = lutimes(pathOf(term), now, now).catch(() => {}) // check() tells whether it matters
+    }, BEAT)
+    timer.unref()
+    return {
+      async check() {
+        const next = await lstat(pathOf(term + 1)).then(() => true, whenMissing(false))
+        const target = next ? undefined : await readlink(pathOf(term)).catch(whenMissing(undefined))
+        if (target !== id) throw new StorageError('lease_lost', 'another instance has taken over')
+      },
+      async release() {
+        clearInterval(timer)
+        await beating // a beat under way would bring the lease back to life
+        await lutimes(pathOf(term), RELEASED, RELEASED).catch(() => {})
+      },
+    }
+  }
+
+  return {
+    tryAcquire,
+    async acquire({ unless, timeout = 30_000 } = {}) {
+      const end = performance.now() + timeout
+      for (;;) {
+        const held = await tryAcquire()
+        if (held) return held
+        if (await unless?.()) return undefined
+        if (performance.now() > end) {
+          throw new StorageError(
+            'unavailable',
+            'another instance is busy with the sign-in',
+            'Try again in a few seconds.',
+          )
+        }
+        await sleep(LOOK)
+      }
+    },
+  }
+
+  function unavailable(error: unknown): StorageError {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
+    return new StorageError('unavailable', `cannot take the lease in ${dir}: ${code}`, undefined, { cause: error })
+  }
+}
+
+/** For a path that may be missing: `value` instead of ENOENT; every other error is thrown. */
+function whenMissing<T>(value: T): (error: NodeJS.ErrnoException) => T {
+  return (error) => {
+    if (error.code === 'ENOENT') return value
+    throw error
+  }
+}
