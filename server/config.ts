@@ -1,0 +1,148 @@
+import * as v from 'valibot'
+
+/** Everything that is set from outside. Durations are milliseconds; addresses have no trailing slash. */
+export interface Config {
+  /** The app's client id at Yoto; without one the service starts and says how to get one. */
+  readonly clientId?: string
+  readonly clientSecret?: string
+  /** Space-separated, `offline_access` included. */
+  readonly scope: string
+  readonly audience: string
+  /** The authorization server. */
+  readonly authUrl: string
+  readonly apiUrl: string
+  readonly refreshInterval: number
+  /** The folder for files. */
+  readonly dataDir: string
+  /** Why what is in dataDir would not survive the next deployment; undefined where it does. */
+  readonly storageWarning?: string
+  readonly keeperKey?: string
+  /** Where people reach the service; the first is used in links. Empty: unknown. */
+  readonly publicUrls: readonly string[]
+}
+
+/** The environment does not make a configuration. The message lists every problem with its mend, and no value. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+const VOLUME_WARNING =
+  'Railway has no volume attached here: the sign-in would be gone at the next deployment. ' +
+  'Add one with `railway volume add --mount-path /data`.'
+
+const isLoopback = (host: string) => /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(host)
+
+function parseUrl(text: string): URL | undefined {
+  try {
+    return new URL(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** https, or http where nothing leaves the machine: a token must not travel in the clear. */
+function isServerAddress(text: string): boolean {
+  const url = parseUrl(text)
+  if (!url || url.username || url.password || url.search || url.hash) return false
+  return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))
+}
+
+function isOrigin(text: string): boolean {
+  const url = parseUrl(text)
+  return !!url && /^https?:$/.test(url.protocol) && !url.username && url.pathname === '/' && !url.search && !url.hash
+}
+
+const withoutSlash = v.transform((text: string) => text.replace(/\/+$/, ''))
+
+const ServerAddress = v.pipe(
+  v.string(),
+  v.check(isServerAddress, 'must be an https address, or http on a loopback address, without query or user name'),
+  withoutSlash,
+)
+
+const Visible = v.regex(/^[\x21-\x7e]+$/, 'must be printable characters without spaces: copy it again')
+
+const Environment = v.object({
+  YOTO_CLIENT_ID: v.optional(v.pipe(v.string(), Visible)),
+  YOTO_CLIENT_SECRET: v.optional(v.pipe(v.string(), Visible)),
+  YOTO_SCOPE: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^[\x21\x23-\x5b\x5d-\x7e]+( +[\x21\x23-\x5b\x5d-\x7e]+)*$/, 'must be scopes separated by spaces'),
+    ),
+    'offline_access',
+  ),
+  YOTO_AUDIENCE: v.optional(v.string(), 'https://api.yotoplay.com'),
+  YOTO_AUTH_URL: v.optional(ServerAddress, 'https://login.yotoplay.com'),
+  YOTO_API_URL: v.optional(ServerAddress, 'https://api.yotoplay.com'),
+  TOKEN_REFRESH_INTERVAL_HOURS: v.optional(
+    v.pipe(
+      v.string(),
+      v.decimal('must be a number of hours from 1 to 23'),
+      v.transform(Number),
+      v.minValue(1, 'must be a number of hours from 1 to 23'),
+      v.maxValue(23, 'must be a number of hours from 1 to 23'),
+    ),
+    '12',
+  ),
+  RAILWAY_ENVIRONMENT_NAME: v.optional(v.string()),
+  RAILWAY_VOLUME_MOUNT_PATH: v.optional(v.string()),
+  RAILWAY_PUBLIC_DOMAIN: v.optional(
+    v.pipe(
+      v.string(),
+      v.check((host) => isOrigin(`https://${host}`), 'must be a host name'),
+    ),
+  ),
+  DATA_DIR: v.optional(v.string()),
+  KEEPER_KEY: v.optional(
+    v.pipe(
+      v.string(),
+      Visible,
+      v.minLength(16, 'must have 16 characters or more: make one with `openssl rand -hex 32`'),
+    ),
+  ),
+  PUBLIC_URL: v.optional(
+    v.pipe(
+      v.string(),
+      v.transform((list) => list.split(',').map((one) => one.trim().replace(/\/+$/, ''))),
+      v.everyItem(isOrigin, 'must be addresses such as https://keeper.example, separated by commas, without a path'),
+    ),
+  ),
+  PORT: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^\d{1,5}$/, 'must be a port number'),
+      v.transform(Number),
+      v.maxValue(65535, 'must be a port number'),
+    ),
+  ),
+})
+
+/**
+ * Reads the configuration from environment variables; an empty one counts as unset.
+ * @throws ConfigError with every problem and its mend, one a line; values are never repeated
+ */
+export function readConfig(env: Record<string, string | undefined>, cwd: string): Config {
+  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value.trim() !== ''))
+  const parsed = v.safeParse(Environment, set)
+  if (!parsed.success) {
+    const problems = parsed.issues.map((issue) => `  ${v.getDotPath(issue)?.split('.')[0]} ${issue.message}`)
+    throw new ConfigError(`The configuration cannot be used:\n${[...new Set(problems)].join('\n')}`)
+  }
+  const e = parsed.output
+  const onRailway = e.RAILWAY_ENVIRONMENT_NAME !== undefined
+  const volume = e.RAILWAY_VOLUME_MOUNT_PATH
+  return Object.freeze({
+    clientId: e.YOTO_CLIENT_ID,
+    clientSecret: e.YOTO_CLIENT_SECRET,
+    scope: [...new Set([...e.YOTO_SCOPE.split(/ +/), 'offline_access'])].join(' '),
+    audience: e.YOTO_AUDIENCE,
+    authUrl: e.YOTO_AUTH_URL,
+    apiUrl: e.YOTO_API_URL,
+    refreshInterval: Number(e.TOKEN_REFRESH_INTERVAL_HOURS) * 3_600_000,
+    dataDir: e.DATA_DIR ?? (onRailway ? (volume ?? '/data') : cwd),
+    storageWarning: onRailway && !volume ? VOLUME_WARNING : undefined,
+    keeperKey: e.KEEPER_KEY,
+    publicUrls: e.PUBLIC_URL ?? (e.RAILWAY_PUBLIC_DOMAIN ? [`https://${e.RAILWAY_PUBLIC_DOMAIN}`] : []),
+  })
+}
