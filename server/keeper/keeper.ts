@@ -1,0 +1,662 @@
+import { type HeldLease, type Lease, StorageError, type TokenStorage } from '../../storage'
+import type { Config } from '../config'
+import { fromStorage, KeeperError } from '../errors'
+import type { IssuedTokens, Outcome } from '../yoto/outcome'
+import { sendRefresh } from '../yoto/refresh'
+import { revoke } from '../yoto/revoke'
+import type { Clock } from './clock'
+import type { Journal } from './journal'
+import {
+  REFRESH_TOKEN,
+  readRecord,
+  readToken,
+  recordOf,
+  type StoredToken,
+  type TokenRecord,
+  tokenSetOf,
+  writeRecord,
+} from './records'
+import { fingerprintOf, lifetime, margin, refreshAheadAt, type TokenSet, timeLeft, tokenSetFrom } from './token-set'
+
+export interface KeeperParts {
+  config: Config
+  storage: TokenStorage
+  lease: Lease
+  journal: Journal
+  clock: Clock
+  /** Removes what a crash left behind; called under the lease. */
+  removeLeftovers(): Promise<void>
+}
+
+/** What stands in the way of a refresh, and from when on (monotonic, ms) another attempt makes sense. */
+interface Trouble {
+  kind: 'yoto_unreachable' | 'misconfigured' | 'storage'
+  error: KeeperError
+  at: number
+  notBefore: number
+  /** Yoto itself named the time to wait. */
+  told: boolean
+}
+
+/** Rule 8: what Yoto has issued and the store has not taken yet. */
+interface Unsaved {
+  set: TokenSet
+  /** What the store must still hold; undefined: a sign-in, which replaces whatever is there. */
+  expected: string | null | undefined
+  error: KeeperError
+  notBefore: number
+}
+
+/** What the keeper knows at one moment; everything that is said of the sign-in is derived from it. */
+export interface Snapshot {
+  /** A refresh token is kept. */
+  kept: boolean
+  set?: TokenSet
+  timeLeft: number
+  /** Milliseconds since 1970. */
+  refreshAt?: number
+  refusal?: string
+  /** Why the stored token cannot be used or read. */
+  unusable?: KeeperError
+  trouble?: { kind: Trouble['kind']; error: KeeperError }
+  /** What is kept is in memory only, and why. */
+  notSaved?: KeeperError
+  /** Why the store cannot be read or written. */
+  storage?: KeeperError
+}
+
+export interface Keeper {
+  /** Reads the store and begins to watch it. Never throws: what is wrong shows in the snapshot. */
+  start(): Promise<void>
+  /**
+   * A valid access token, from memory where it can be (rules 1, 2).
+   * @param minTtl milliseconds it should have left; a refresh is made for it where that helps
+   * @throws KeeperError `signed_out`, `needs_sign_in`, `not_configured`, `storage_unavailable`, or `yoto_*`
+   */
+  accessToken(minTtl?: number): Promise<TokenSet>
+  /** Refreshes now; within 10 s of the last success that is the answer (rule 4). Throws as accessToken does. */
+  refreshNow(): Promise<void>
+  /** Keeps what a sign-in brought, in place of what was kept before (rule 9). `sent`: both clocks when its request left. */
+  signIn(tokens: IssuedTokens, sent: { wall: number; monotonic: number }): Promise<void>
+  /** Revokes at Yoto as far as possible, then removes what is stored. */
+  signOut(): Promise<{ wasSignedIn: boolean; revoked: boolean }>
+  snapshot(): Snapshot
+  /** One look at the store and the clock; to be called every so often where there is background work. */
+  tick(): Promise<void>
+  /** Begins nothing new, waits for what is under way (rule 11). */
+  close(): Promise<void>
+}
+
+/** Milliseconds. */
+const JUST_REFRESHED = 10_000
+const MISCONFIGURED_PAUSE = 300_000
+const LONGEST_BACKOFF = 300_000
+const STORAGE_PAUSE = 1_000
+
+export function createKeeper({ config, storage, lease, journal, clock, removeLeftovers }: KeeperParts): Keeper {
+  /** The refresh token in the store, as last seen. */
+  let known: StoredToken | undefined
+  /** The access token in memory; may have run out. */
+  let current: TokenSet | undefined
+  let refusal: string | undefined
+  let unusable: KeeperError | undefined
+  let trouble: Trouble | undefined
+  let failures = 0
+  let unsaved: Unsaved | undefined
+  /** The lease is kept for as long as something is unsaved. */
+  let keptLease: HeldLease | undefined
+  /** The store was emptied while we hold a sign-in, and does not take it back. */
+  let lost: KeeperError | undefined
+  let unwritable: KeeperError | undefined
+  /** A refresh of the stored token was begun and its outcome is not known (rule 5). */
+  let intentFound = false
+  /** A token that appeared in the store without its record; another instance may be about to write that. */
+  let sighted: string | undefined
+  let leftoversRemoved = false
+  let refreshing: Promise<void> | undefined
+  let queue: Promise<unknown> = Promise.resolve()
+  let underway = 0
+  let closing = false
+
+  // --- one at a time -------------------------------------------------------------------------------------------------
+
+  /** Within this process: after everything that was begun before. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    underway++
+    const turn = queue.then(work).finally(() => underway--)
+    queue = turn.catch(() => {})
+    return turn
+  }
+
+  /** Over all processes. Undefined when `unless` made the lease unnecessary. Work that finds the lease lost is begun anew. */
+  function inTurnWithLease<T>(
+    work: (held: HeldLease) => Promise<T>,
+    unless?: () => Promise<boolean>,
+  ): Promise<T | undefined> {
+    return inTurn(async () => {
+      for (let attempt = 1; ; attempt++) {
+        const held = await takeLease(unless)
+        if (!held) return undefined
+        try {
+          return await work(held)
+        } catch (error) {
+          if (!isStorageError(error, 'lease_lost') || attempt === 3) throw error
+        } finally {
+          keptLease = unsaved ? held : undefined
+          if (!keptLease) await held.release()
+        }
+      }
+    })
+  }
+
+  async function takeLease(unless?: () => Promise<boolean>): Promise<HeldLease | undefined> {
+    if (keptLease && !(await isLost(keptLease))) return keptLease
+    await keptLease?.release()
+    keptLease = undefined
+    const held = await lease.acquire({ unless })
+    if (held && !leftoversRemoved) {
+      await removeLeftovers().catch(() => {})
+      leftoversRemoved = true
+    }
+    return held
+  }
+
+  // --- what the store says -------------------------------------------------------------------------------------------
+
+  type Seen = { stored?: StoredToken; record?: TokenRecord; lost: boolean }
+
+  /** Reads the store and takes over what it holds. Nothing kept in memory is given up when both of our records are gone (rule 10). */
+  async function takeOver(): Promise<Seen> {
+    let stored: StoredToken | undefined
+    try {
+      stored = await readToken(storage)
+      unusable = undefined
+    } catch (error) {
+      const failure = fromStorage(error) as KeeperError
+      unusable = failure
+      // What cannot be read may still be there; what is no token has replaced the one we had.
+      if (failure.code === 'needs_sign_in') forget()
+      throw failure
+    }
+    const record = await readRecord(storage)
+    if (!stored && !record && known) return { lost: true }
+    if (!stored) {
+      forget()
+      return { record, lost: false }
+    }
+    if (record?.signed_out?.fingerprint === stored.fingerprint) {
+      await storage.removeItem(REFRESH_TOKEN) // a sign-out that was interrupted
+      forget()
+      return { record, lost: false }
+    }
+    const set = tokenSetOf(stored, record, config.clientId, clock)
+    // The set in memory knows more than its record (its age by the monotonic clock) and may outlive it.
+    if (current?.fingerprint !== stored.fingerprint || (set && set.accessToken !== current.accessToken)) current = set
+    known = stored
+    refusal = isAbout(record?.refusal, stored.fingerprint) ? record?.refusal?.message : undefined
+    intentFound = isAbout(record?.intent, stored.fingerprint)
+    return { stored, record, lost: false }
+  }
+
+  function isAbout(what: TokenRecord['intent'], fingerprint: string): boolean {
+    return what?.fingerprint === fingerprint && what.client_id === config.clientId && what.server === config.authUrl
+  }
+
+  function aboutToken(fingerprint: string) {
+    return {
+      fingerprint,
+      client_id: config.clientId ?? '',
+      server: config.authUrl,
+      at: new Date(clock.wall()).toISOString(),
+    }
+  }
+
+  function forget(): void {
+    known = undefined
+    current = undefined
+    refusal = undefined
+    trouble = undefined
+    lost = undefined
+    intentFound = false
+    failures = 0
+  }
+
+  /** Rule 10: has somebody else changed what is stored? */
+  async function look(): Promise<void> {
+    const before = known
+    const wasUnusable = unusable
+    let raw: string | undefined
+    try {
+      raw = (await readToken(storage))?.raw
+      unusable = undefined
+    } catch {
+      await takeOver().catch(() => {}) // says what is wrong
+      if (unusable && unusable.message !== wasUnusable?.message) noteProblem('unusable', unusable)
+      return
+    }
+    if (raw === known?.raw && !wasUnusable) return
+    if (raw !== undefined && raw !== sighted && !(await hasRecord(raw))) {
+      sighted = raw // once more, at the next look
+      return
+    }
+    const seen = await takeOver()
+    if (seen.lost) return inLease(saveAgain)
+    if (before && !seen.stored) {
+      journal.add('sign_out', 'elsewhere', 'The stored token was removed: signed out.')
+      if (seen.record && !seen.record.signed_out) await inLease(markSignedOut)
+    }
+    if (before && seen.stored && !current) {
+      journal.add('sign_in', 'replaced', 'Another token was put in the place of the stored one.')
+    }
+  }
+
+  async function hasRecord(raw: string): Promise<boolean> {
+    return (await readRecord(storage))?.fingerprint === (await fingerprintOf(raw.trim()))
+  }
+
+  /** Within a turn. */
+  async function inLease(work: () => Promise<void>): Promise<void> {
+    const held = await takeLease()
+    try {
+      await work()
+    } finally {
+      await held?.release()
+    }
+  }
+
+  /** The access token in the record goes too. Without a fingerprint: whoever puts the file back is signed in again. */
+  async function markSignedOut(): Promise<void> {
+    if (await storage.getItemRaw(REFRESH_TOKEN)) return
+    await writeRecord(storage, { version: 1, signed_out: { at: new Date(clock.wall()).toISOString() } })
+  }
+
+  /** Rule 10: both records gone while we hold a sign-in: the store was lost, not the sign-in. */
+  async function saveAgain(): Promise<void> {
+    if (!known || !(await takeOver()).lost) return
+    try {
+      await storage.setItemRaw(REFRESH_TOKEN, known.token, { onlyIf: null })
+      known = { ...known, raw: known.token }
+      if (current) await writeRecord(storage, recordOf(current))
+      lost = undefined
+      journal.add('storage', 'saved_again', 'The store had been emptied: the sign-in was saved again.')
+    } catch (error) {
+      lost ??= noteProblem('not_saved', fromStorage(error) as KeeperError)
+      throw error
+    }
+  }
+
+  function noteProblem(outcome: string, error: KeeperError): KeeperError {
+    journal.add('storage', outcome, [error.message, error.hint].filter(Boolean).join(' '))
+    return error
+  }
+
+  // --- saving --------------------------------------------------------------------------------------------------------
+
+  /** Rule 5: the refresh token, then the record; rule 6: only if the store still holds what was sent. */
+  async function save(set: TokenSet, expected: string | null | undefined, held: HeldLease): Promise<void> {
+    // A token that did not rotate keeps its bytes.
+    const raw = expected?.trim() === set.refreshToken ? expected : set.refreshToken
+    await held.check()
+    await storage.setItemRaw(REFRESH_TOKEN, raw, expected === undefined ? {} : { onlyIf: expected })
+    known = { raw, token: set.refreshToken, fingerprint: set.fingerprint }
+    await held.check()
+    await writeRecord(storage, recordOf(set))
+  }
+
+  /** Saves what Yoto issued, then lets it be used. Where saving fails it is held in memory and tried again (rule 8). */
+  async function keep(set: TokenSet, expected: string | null | undefined, held: HeldLease): Promise<void> {
+    try {
+      await save(set, expected, held)
+      if (unsaved) journal.add('storage', 'saved', 'The sign-in has been saved.')
+      unsaved = undefined
+    } catch (error) {
+      if (isStorageError(error, 'conflict')) {
+        unsaved = undefined
+        return settleConflict(set, held)
+      }
+      const failure = fromStorage(error) as KeeperError
+      if (!unsaved) noteProblem('not_saved', failure)
+      unsaved = { set, expected, error: failure, notBefore: clock.monotonic() + STORAGE_PAUSE }
+    }
+    use(set)
+  }
+
+  async function saveUnsaved(held: HeldLease): Promise<void> {
+    if (unsaved) await keep(unsaved.set, unsaved.expected, held)
+  }
+
+  function use(set: TokenSet): void {
+    current = set
+    known ??= { raw: set.refreshToken, token: set.refreshToken, fingerprint: set.fingerprint }
+    refusal = undefined
+    unusable = undefined
+    trouble = undefined
+    lost = undefined
+    intentFound = false
+    failures = 0
+  }
+
+  /** Rule 6: the token that was sent is no longer the stored one. What is stored counts; what came back is revoked and dropped. */
+  async function settleConflict(set: TokenSet, held: HeldLease): Promise<void> {
+    const seen = await takeOver()
+    if (seen.lost || (!seen.stored && !seen.record)) return keep(set, null, held)
+    if (!sharesFate(set, seen, !(await isLost(held)))) await revoke(config, set.refreshToken)
+    const what = seen.stored ? 'replaced' : 'removed'
+    journal.add(
+      'refresh',
+      'dropped',
+      `The stored token was ${what} during a refresh: what the refresh brought was dropped.`,
+    )
+  }
+
+  /**
+   * Whether revoking `set` would end the stored sign-in as well: it is of the same family (another instance repeated our refresh), or
+   * of the same account and client. Auth0 tenants of before 2021 revoke all refresh tokens of one user, client and audience together
+   * ("Refresh Token Revocation Deletes Grant", Auth0: Revoke Refresh Tokens).
+   */
+  function sharesFate(set: TokenSet, seen: Seen, stillHeld = true): boolean {
+    const { stored, record } = seen
+    if (!stored || !record) return false
+    const speaksOfStored = record.fingerprint === stored.fingerprint
+    if (record.family === set.family && (speaksOfStored || !stillHeld)) return true
+    return speaksOfStored && !!set.subject && record.subject === set.subject && record.client_id === set.clientId
+  }
+
+  // --- refreshing ----------------------------------------------------------------------------------------------------
+
+  /** Single-flight; `current` is the token that ran out or failed (rule 4). */
+  function refresh(): Promise<void> {
+    refreshing ??= refreshOnce().finally(() => {
+      refreshing = undefined
+    })
+    return refreshing
+  }
+
+  async function refreshOnce(): Promise<void> {
+    if (closing) throw new KeeperError('yoto_unreachable', 'The service is shutting down.', { retryAfter: 5_000 })
+    if (unsaved) return // rule 8: no second rotation before the first is saved
+    const named = current
+    const answered = async () => {
+      await takeOver()
+      return !known || isNews(named)
+    }
+    try {
+      await inTurnWithLease((held) => refreshUnderLease(held, named), answered)
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error
+      const failure = fromStorage(error) as KeeperError
+      noteTrouble('storage', failure, STORAGE_PAUSE)
+      throw failure
+    }
+  }
+
+  /** The token in memory is another than the named one, and good for a while. */
+  function isNews(named: TokenSet | undefined): boolean {
+    return (
+      !!current &&
+      !intentFound &&
+      current.accessToken !== named?.accessToken &&
+      timeLeft(current, clock) >= margin(current)
+    )
+  }
+
+  /** Rules 3 to 7, in their order. */
+  async function refreshUnderLease(held: HeldLease, named: TokenSet | undefined): Promise<void> {
+    if (unsaved) return
+    const seen = await takeOver()
+    if (seen.lost) await saveAgain()
+    const stored = known
+    if (!stored || !config.clientId || refusal !== undefined || isNews(named)) return
+
+    const mayHaveRotated = intentFound
+    // Where the record is not about this token, it was put there by hand; or the last refresh got no further than its first write.
+    const ours = seen.record && (seen.record.fingerprint === stored.fingerprint || seen.record.intent)
+    const record: TokenRecord = {
+      ...(ours && seen.record),
+      version: 1,
+      family: (ours && seen.record?.family) || stored.fingerprint,
+    }
+    await writeRecord(storage, { ...record, intent: aboutToken(stored.fingerprint) })
+    const { outcome, sent, lostOne } = await send(stored.token, held)
+
+    if (outcome.meaning === 'tokens') {
+      const before = { refreshToken: stored.token, clientId: config.clientId, family: record.family }
+      const set = await tokenSetFrom(outcome.tokens, sent, before)
+      await keep(set, stored.raw, held)
+      if (current === set)
+        journal.add('refresh', 'ok', `Refreshed; valid until ${new Date(set.expiresAt).toISOString()}.`)
+      else if (known && !isNews(named)) await refreshUnderLease(held, named)
+      return
+    }
+    if (outcome.meaning === 'refused') {
+      await takeOver()
+      if (known && known.fingerprint !== stored.fingerprint) return refreshUnderLease(held, named)
+      refusal = outcome.message
+      intentFound = false
+      journal.add('refresh', 'refused', `${outcome.message} The sign-in is over.`)
+      const refused = { ...aboutToken(stored.fingerprint), message: outcome.message }
+      await writeRecord(storage, { ...record, intent: undefined, refusal: refused }).catch(() => {})
+      return
+    }
+    if (outcome.meaning === 'unknown' || lostOne || mayHaveRotated) intentFound = true
+    else await writeRecord(storage, { ...record, intent: undefined }).catch(() => {})
+    throw noteOutcome(outcome)
+  }
+
+  /** Sends once, and after a lost answer once more, as a reuse leeway may be open (rule 7). */
+  async function send(token: string, held: HeldLease) {
+    for (let lostOne = false; ; lostOne = true) {
+      await held.check()
+      const sent = { wall: clock.wall(), monotonic: clock.monotonic() }
+      const outcome = await sendRefresh(config, token)
+      if (outcome.meaning !== 'unknown' || lostOne) return { outcome, sent, lostOne }
+      journal.add('refresh', 'unknown', `${outcome.message} Trying again at once.`)
+    }
+  }
+
+  function noteOutcome(outcome: Exclude<Outcome, { meaning: 'tokens' | 'refused' }>): KeeperError {
+    const { meaning, message } = outcome
+    journal.add('refresh', meaning, message)
+    switch (meaning) {
+      case 'misconfigured':
+        return noteTrouble(
+          'misconfigured',
+          new KeeperError('yoto_error', message, { hint: outcome.hint }),
+          MISCONFIGURED_PAUSE,
+        )
+      case 'not_now': {
+        const error = new KeeperError('yoto_unreachable', message, { retryAfter: outcome.retryAfter })
+        return noteTrouble('yoto_unreachable', error, outcome.retryAfter, true)
+      }
+      default: {
+        // 1 s, 2 s, 4 s … 5 min, each with jitter so that instances do not come back together
+        const backoff = Math.min(1_000 * 2 ** failures++, LONGEST_BACKOFF) * (0.5 + Math.random() / 2)
+        const code = meaning === 'not_sent' ? 'yoto_unreachable' : outcome.code
+        return noteTrouble('yoto_unreachable', new KeeperError(code, message, { retryAfter: backoff }), backoff)
+      }
+    }
+  }
+
+  function noteTrouble(kind: Trouble['kind'], error: KeeperError, pause: number, told = false): KeeperError {
+    const at = clock.monotonic()
+    trouble = { kind, error, at, notBefore: at + pause, told }
+    return error
+  }
+
+  /** The access token in memory, with at least `need` ms of life. */
+  function inMemory(need: number): TokenSet | undefined {
+    return current && timeLeft(current, clock) >= need ? current : undefined
+  }
+
+  function isRefreshDue(): boolean {
+    if (!isRefreshPossible()) return false
+    return !current || intentFound || timeLeft(current, clock) <= refreshAheadAt(current, config.refreshInterval)
+  }
+
+  function isRefreshPossible(): boolean {
+    const waiting = trouble && clock.monotonic() < trouble.notBefore
+    return !!known && refusal === undefined && !unusable && !unsaved && !closing && !!config.clientId && !waiting
+  }
+
+  function storageTrouble(): KeeperError | undefined {
+    return trouble?.kind === 'storage' ? trouble.error : undefined
+  }
+
+  function whyNone(): KeeperError {
+    if (!config.clientId) return notConfigured()
+    if (unusable) return unusable
+    if (unsaved) return unsaved.error
+    if (refusal !== undefined) {
+      return new KeeperError('needs_sign_in', `Yoto no longer accepts the sign-in. ${refusal}`, {
+        hint: 'Sign in again on the page.',
+      })
+    }
+    if (!known) return new KeeperError('signed_out', 'Nobody is signed in.', { hint: 'Sign in on the page.' })
+    return (
+      trouble?.error ??
+      new KeeperError('yoto_unreachable', 'No valid token can be had now.', { hint: 'Try again in a minute.' })
+    )
+  }
+
+  function isJustIssued(set: TokenSet | undefined): boolean {
+    const age = set ? clock.wall() - set.issuedAt : -1
+    return age >= 0 && age < JUST_REFRESHED && !!set && timeLeft(set, clock) >= margin(set)
+  }
+
+  /** Can the store be written at all? */
+  async function probe(): Promise<void> {
+    try {
+      const held = await lease.tryAcquire()
+      await held?.release()
+      unwritable = undefined
+    } catch (error) {
+      const failure = fromStorage(error) as KeeperError
+      unwritable ??= noteProblem('unavailable', failure)
+    }
+  }
+
+  return {
+    async start() {
+      await inTurn(takeOver).catch(() => {})
+      if (unusable) noteProblem('unusable', unusable)
+      await inTurn(probe)
+      if (isRefreshDue()) refresh().catch(() => {})
+    },
+
+    async accessToken(minTtl = 0) {
+      const enough = current && Math.max(margin(current), Math.min(minTtl, lifetime(current)))
+      if (enough !== undefined && inMemory(enough)) {
+        if (isRefreshDue()) refresh().catch(() => {})
+      } else if (!isJustIssued(current) && isRefreshPossible()) {
+        await refresh().catch((error) => {
+          if (!inMemory(1)) throw error
+        })
+      }
+      // Rule 1: where no refresh can be had, a token that is still valid is handed out to its end.
+      const set = inMemory(1)
+      if (!set) throw whyNone()
+      return set
+    },
+
+    async refreshNow() {
+      if (isJustIssued(current)) return
+      if (
+        trouble &&
+        clock.monotonic() < trouble.notBefore &&
+        (trouble.told || clock.monotonic() - trouble.at < JUST_REFRESHED)
+      ) {
+        throw trouble.error
+      }
+      if (known && refusal === undefined) await refresh()
+      if (unsaved || refusal !== undefined || !current) throw whyNone()
+    },
+
+    async signIn(tokens, sent) {
+      await inTurnWithLease(async (held) => {
+        const old = unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token
+        const oldRecord = await readRecord(storage).catch(() => undefined)
+        const wasRefused = refusal !== undefined
+        const set = await tokenSetFrom(tokens, sent, { refreshToken: '', clientId: config.clientId ?? '' })
+        await keep(set, undefined, held)
+        // Rule 9, but for a family that is dead already or would not die alone. A new sign-in that is not saved yet needs the old one.
+        if (!old || old === set.refreshToken || wasRefused || unsaved) return
+        const stored = { raw: old, token: old, fingerprint: await fingerprintOf(old) }
+        if (!sharesFate(set, { stored, record: oldRecord, lost: false })) void revoke(config, old)
+      })
+    },
+
+    async signOut() {
+      const done = await inTurnWithLease(async (held) => {
+        const kept =
+          unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token ?? known?.token
+        const revoked = kept !== undefined && config.clientId !== undefined && (await revoke(config, kept))
+        await held.check()
+        const record: TokenRecord = {
+          version: 1,
+          signed_out: { at: new Date(clock.wall()).toISOString(), fingerprint: kept && (await fingerprintOf(kept)) },
+        }
+        // The record tells other instances a sign-out from a lost store, so it goes first; a full disk takes it afterwards.
+        const written = await writeRecord(storage, record).then(
+          () => true,
+          () => false,
+        )
+        await storage.removeItem(REFRESH_TOKEN)
+        unsaved = undefined
+        unusable = undefined
+        forget()
+        if (!written) await writeRecord(storage, record)
+        if (kept) journal.add('sign_out', 'ok', revoked ? 'Signed out.' : 'Signed out here; Yoto could not be told.')
+        return { wasSignedIn: kept !== undefined, revoked }
+      })
+      return done ?? { wasSignedIn: false, revoked: false }
+    },
+
+    snapshot() {
+      return {
+        kept: known !== undefined,
+        set: current,
+        timeLeft: current ? timeLeft(current, clock) : 0,
+        refreshAt: current && current.expiresAt - refreshAheadAt(current, config.refreshInterval),
+        refusal,
+        unusable,
+        trouble,
+        notSaved: unsaved?.error ?? lost,
+        storage: (unusable?.code === 'storage_unavailable' && unusable) || unwritable || storageTrouble(),
+      }
+    },
+
+    async tick() {
+      if (underway > 0) return
+      if (!unsaved) await inTurn(look).catch(() => {})
+      else if (clock.monotonic() >= unsaved.notBefore) await inTurnWithLease(saveUnsaved).catch(() => {})
+      if (unwritable) await inTurn(probe)
+      if (isRefreshDue()) await refresh().catch(() => {})
+    },
+
+    async close() {
+      closing = true
+      await queue
+      if (unsaved) await inTurnWithLease(saveUnsaved).catch(() => {})
+      if (unsaved)
+        journal.add('stop', 'not_saved', 'Stopped before the sign-in could be saved: it may have to be repeated.')
+      await keptLease?.release()
+    },
+  }
+}
+
+export function notConfigured(): KeeperError {
+  return new KeeperError('not_configured', 'No client id is set, so nobody can sign in to Yoto.', {
+    hint: 'Get one in the developer dashboard at https://yoto.dev, set YOTO_CLIENT_ID to it and restart.',
+  })
+}
+
+function isStorageError(error: unknown, code: StorageError['code']): boolean {
+  return error instanceof StorageError && error.code === code
+}
+
+async function isLost(held: HeldLease): Promise<boolean> {
+  return held.check().then(
+    () => false,
+    (error) => isStorageError(error, 'lease_lost'),
+  )
+}

@@ -1,0 +1,299 @@
+import * as v from 'valibot'
+import type { HeldLease, Lease, TokenStorage } from '../../storage'
+import type { Config } from '../config'
+import { KeeperError } from '../errors'
+import { type PollOutcome, pollDeviceCode, requestDeviceCode } from '../yoto/device-code'
+import { parseJson } from '../yoto/outcome'
+import type { Clock } from './clock'
+import type { Journal } from './journal'
+import { type Keeper, notConfigured } from './keeper'
+
+/** Milliseconds. */
+const SLOWER = 5_000
+const LONGEST_PAUSE = 60_000
+const OUTCOME_KEPT = 600_000
+const MOST_OPEN = 20
+
+const Time = v.pipe(v.string(), v.isoTimestamp())
+
+const Open = v.object({
+  version: v.literal(1),
+  client_id: v.string(),
+  server: v.string(),
+  device_code: v.string(),
+  user_code: v.string(),
+  verification_uri: v.string(),
+  verification_uri_complete: v.string(),
+  began_at: Time,
+  expires_at: Time,
+  /** Milliseconds. */
+  interval: v.number(),
+  next_poll_at: Time,
+})
+
+const Ended = v.object({
+  version: v.literal(1),
+  ended_at: Time,
+  status: v.picklist(['success', 'expired', 'error']),
+  error: v.optional(v.string()),
+  message: v.string(),
+})
+
+/** A sign-in that has begun and not ended: `.yoto_login_<handle>.json`. */
+export type PendingLogin = v.InferOutput<typeof Open>
+export type LoginOutcome = v.InferOutput<typeof Ended>
+
+/** What is said of a login. */
+export interface LoginState {
+  status: 'pending' | LoginOutcome['status']
+  message: string
+  error?: string
+}
+
+export interface Logins {
+  /** Takes up what was under way before a restart. */
+  start(): Promise<void>
+  /**
+   * Begins a sign-in by code (RFC 8628).
+   * @throws KeeperError `not_configured`, `storage_unavailable`, `too_many_requests`, `yoto_*`
+   */
+  begin(): Promise<{ handle: string; login: PendingLogin }>
+  /** @throws KeeperError `not_found` for a handle that is not known (any more) */
+  state(handle: string): Promise<LoginState>
+  /** The login that was begun last, if one is open. */
+  newest(): Promise<{ handle: string; login: PendingLogin } | undefined>
+  /** Polls what is due; to be called every so often. */
+  tick(): Promise<void>
+}
+
+const PREFIX = '.yoto_login_'
+const keyOf = (handle: string) => `${PREFIX}${handle}.json`
+const iso = (time: number) => new Date(time).toISOString()
+
+export function createLogins(parts: {
+  config: Config
+  storage: TokenStorage
+  /** One of its own, so that a poll that hangs holds up no refresh. */
+  lease: Lease
+  keeper: Keeper
+  journal: Journal
+  clock: Clock
+}): Logins {
+  const { config, storage, lease, keeper, journal, clock } = parts
+  /** Logins that this process polls, with what went wrong lately. */
+  const open = new Map<string, { nextPollAt: number; failures: number; trouble?: string }>()
+  let beginning: Promise<unknown> = Promise.resolve()
+  let lastCleaning = Number.NEGATIVE_INFINITY
+
+  async function read(handle: string): Promise<PendingLogin | LoginOutcome | undefined> {
+    const raw = await storage.getItemRaw<string>(keyOf(handle))
+    const parsed = v.safeParse(v.union([Open, Ended]), parseJson(raw ?? ''))
+    return parsed.success ? parsed.output : undefined
+  }
+
+  async function write(handle: string, login: PendingLogin | LoginOutcome): Promise<void> {
+    await storage.setItemRaw(keyOf(handle), `${JSON.stringify(login)}\n`)
+  }
+
+  async function readAll(): Promise<{ handle: string; login: PendingLogin | LoginOutcome }[]> {
+    const keys = (await storage.getKeys()).filter((key) => key.startsWith(PREFIX) && key.endsWith('.json'))
+    const handles = keys.map((key) => key.slice(PREFIX.length, -'.json'.length))
+    const logins = await Promise.all(handles.map(async (handle) => ({ handle, login: await read(handle) })))
+    return logins.filter(
+      (one): one is { handle: string; login: PendingLogin | LoginOutcome } => one.login !== undefined,
+    )
+  }
+
+  async function openOnes(): Promise<{ handle: string; login: PendingLogin }[]> {
+    return (await readAll()).filter(
+      (one): one is { handle: string; login: PendingLogin } =>
+        isOpen(one.login) && Date.parse(one.login.expires_at) > clock.wall(),
+    )
+  }
+
+  function watch(handle: string, login: PendingLogin): void {
+    if (!open.has(handle)) open.set(handle, { nextPollAt: Date.parse(login.next_poll_at), failures: 0 })
+  }
+
+  async function begin(): Promise<{ handle: string; login: PendingLogin }> {
+    if (!config.clientId) throw notConfigured()
+    const { storage: unavailable } = keeper.snapshot()
+    if (unavailable) throw unavailable
+    if ((await openOnes()).length >= MOST_OPEN) {
+      throw new KeeperError('too_many_requests', `${MOST_OPEN} sign-ins are under way already.`, {
+        hint: 'Finish one of them, or wait until they have run out.',
+        retryAfter: 60_000,
+      })
+    }
+    const now = clock.wall()
+    const code = await requestDeviceCode(config)
+    const handle = randomHandle()
+    const login: PendingLogin = {
+      version: 1,
+      client_id: config.clientId,
+      server: config.authUrl,
+      device_code: code.deviceCode,
+      user_code: code.userCode,
+      verification_uri: code.verificationUri,
+      verification_uri_complete: code.verificationUriComplete,
+      began_at: iso(now),
+      expires_at: iso(now + code.expiresIn),
+      interval: code.interval,
+      next_poll_at: iso(now + code.interval),
+    }
+    await write(handle, login)
+    watch(handle, login)
+    journal.add('sign_in', 'begun', 'A sign-in by code has begun.')
+    return { handle, login }
+  }
+
+  /** One poll, if it is time. Under the lease: one process polls a login at a time, at Yoto's pace over all of them. */
+  async function advance(handle: string): Promise<void> {
+    const held = await lease.tryAcquire()
+    if (!held) return
+    try {
+      await advanceUnderLease(handle, held)
+    } finally {
+      await held.release()
+    }
+  }
+
+  async function advanceUnderLease(handle: string, held: HeldLease): Promise<void> {
+    const login = await read(handle)
+    if (!login || !isOpen(login)) {
+      open.delete(handle)
+      return
+    }
+    const now = clock.wall()
+    if (now >= Date.parse(login.expires_at)) return end(handle, { status: 'expired', message: 'The code has run out.' })
+    if (login.client_id !== config.clientId || login.server !== config.authUrl) {
+      return end(handle, { status: 'error', message: 'The configuration was changed during this sign-in.' })
+    }
+    const wait = Date.parse(login.next_poll_at) - now
+    if (wait > 0 && wait <= LONGEST_PAUSE + login.interval) {
+      open.set(handle, { failures: 0, ...open.get(handle), nextPollAt: now + wait })
+      return
+    }
+    // Written before it is sent: whoever comes next, after a crash too, keeps Yoto's pace.
+    await postpone(handle, login, login.interval)
+    await held.check()
+    const sent = { wall: clock.wall(), monotonic: clock.monotonic() }
+    const outcome = await pollDeviceCode(config, login.device_code)
+    if (outcome.meaning !== 'tokens') return react(handle, login, outcome)
+    if (!outcome.tokens.refreshToken) {
+      const message =
+        'Yoto issued no refresh token, so the sign-in would not last. Allow the scope offline_access for this client at yoto.dev.'
+      return end(handle, { status: 'error', error: 'invalid_scope', message })
+    }
+    await keeper.signIn(outcome.tokens, sent)
+    await end(handle, { status: 'success', message: 'Signed in.' })
+  }
+
+  /** RFC 8628 3.5. Only an answer about this login ends it; the rest is waited out. */
+  async function react(
+    handle: string,
+    login: PendingLogin,
+    outcome: Exclude<PollOutcome, { meaning: 'tokens' }>,
+  ): Promise<void> {
+    switch (outcome.meaning) {
+      case 'pending':
+        open.set(handle, { nextPollAt: clock.wall() + login.interval, failures: 0 })
+        return
+      case 'slow_down':
+        return postpone(handle, { ...login, interval: login.interval + SLOWER }, login.interval + SLOWER)
+      case 'expired':
+        return end(handle, { status: 'expired', error: outcome.error, message: outcome.message })
+      case 'denied':
+      case 'refused':
+      case 'unusable':
+        return end(handle, { status: 'error', error: outcome.error, message: outcome.message })
+      case 'misconfigured':
+        if (outcome.error)
+          return end(handle, { status: 'error', error: outcome.error, message: `${outcome.message} ${outcome.hint}` })
+        break
+      case 'not_now':
+        return postpone(
+          handle,
+          login,
+          Math.max(login.interval, Math.min(outcome.retryAfter, LONGEST_PAUSE)),
+          outcome.message,
+        )
+    }
+    const failures = open.get(handle)?.failures ?? 0
+    await postpone(handle, login, Math.min(login.interval * 2 ** failures, LONGEST_PAUSE), outcome.message)
+  }
+
+  async function postpone(handle: string, login: PendingLogin, pause: number, trouble?: string): Promise<void> {
+    const nextPollAt = clock.wall() + pause
+    const failures = open.get(handle)?.failures ?? 0
+    open.set(handle, { nextPollAt, failures: trouble ? failures + 1 : failures, trouble })
+    await write(handle, { ...login, next_poll_at: iso(nextPollAt) })
+  }
+
+  async function end(handle: string, outcome: Pick<LoginOutcome, 'status' | 'error' | 'message'>): Promise<void> {
+    open.delete(handle)
+    const login = await read(handle)
+    if (login && !isOpen(login)) return // the first outcome stands
+    journal.add('sign_in', outcome.error ?? outcome.status, outcome.message)
+    await write(handle, { version: 1, ended_at: iso(clock.wall()), ...outcome })
+  }
+
+  async function removeOldOutcomes(): Promise<void> {
+    if (clock.monotonic() - lastCleaning < 60_000) return
+    lastCleaning = clock.monotonic()
+    for (const { handle, login } of await readAll()) {
+      if (!isOpen(login) && clock.wall() - Date.parse(login.ended_at) > OUTCOME_KEPT)
+        await storage.removeItem(keyOf(handle))
+    }
+  }
+
+  return {
+    async start() {
+      for (const { handle, login } of await readAll()) if (isOpen(login)) watch(handle, login)
+    },
+
+    begin() {
+      const turn = beginning.then(begin)
+      beginning = turn.catch(() => {})
+      return turn
+    },
+
+    async state(handle) {
+      const login = /^[0-9a-f]{32}$/.test(handle) ? await read(handle) : undefined
+      if (!login) {
+        throw new KeeperError('not_found', 'This sign-in is not known, or ended more than 10 minutes ago.', {
+          hint: 'Start a new one.',
+        })
+      }
+      if (!isOpen(login)) return { status: login.status, message: login.message, error: login.error }
+      watch(handle, login)
+      const trouble = open.get(handle)?.trouble
+      return {
+        status: 'pending',
+        message: trouble
+          ? `Waiting for you to enter the code. ${trouble} Still trying.`
+          : 'Waiting for you to enter the code.',
+      }
+    },
+
+    async newest() {
+      const logins = (await openOnes()).sort((a, b) => Date.parse(b.login.began_at) - Date.parse(a.login.began_at))
+      return logins[0]
+    },
+
+    async tick() {
+      for (const [handle, { nextPollAt }] of open) {
+        if (clock.wall() >= nextPollAt || nextPollAt - clock.wall() > LONGEST_PAUSE + SLOWER) await advance(handle)
+      }
+      await removeOldOutcomes()
+    },
+  }
+}
+
+function isOpen(login: PendingLogin | LoginOutcome): login is PendingLogin {
+  return 'device_code' in login
+}
+
+function randomHandle(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
+}

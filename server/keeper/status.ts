@@ -1,0 +1,122 @@
+import type { Config } from '../config'
+import { type Keeper, notConfigured } from './keeper'
+import type { Logins } from './logins'
+
+export interface Status {
+  authenticated: boolean
+  message: string
+  state: 'signed_in' | 'signed_out' | 'needs_sign_in' | 'not_configured'
+  problem?: 'yoto_unreachable' | 'misconfigured' | 'not_saved' | 'not_durable'
+  hint?: string
+  login?: {
+    device_code: string
+    user_code: string
+    verification_uri: string
+    verification_uri_complete: string
+    expires_at: string
+    interval: number
+  }
+  expires_at?: string
+  refresh_at?: string
+  scope?: string
+  account?: string
+  storage: { place: string; persistent: boolean; warning?: string }
+}
+
+interface StatusParts {
+  config: Config
+  place: string
+  keeper: Keeper
+  logins: Logins
+}
+
+/** What `GET /api/auth/status` says. */
+export async function statusOf({ config, place, keeper, logins }: StatusParts): Promise<Status> {
+  const { set, timeLeft } = keeper.snapshot()
+  const login = await logins.newest().catch(() => undefined)
+  const live = set && timeLeft > 0 ? set : undefined
+  return {
+    ...describe(config, keeper),
+    login: login && {
+      device_code: login.handle,
+      user_code: login.login.user_code,
+      verification_uri: login.login.verification_uri,
+      verification_uri_complete: login.login.verification_uri_complete,
+      expires_at: login.login.expires_at,
+      interval: login.login.interval / 1000,
+    },
+    expires_at: live && new Date(live.expiresAt).toISOString(),
+    refresh_at: live && new Date(keeper.snapshot().refreshAt ?? live.expiresAt).toISOString(),
+    scope: live?.scope,
+    account: live?.subject,
+    storage: storageOf(config, place, keeper),
+  }
+}
+
+function describe(
+  config: Config,
+  keeper: Keeper,
+): Pick<Status, 'authenticated' | 'message' | 'state' | 'problem' | 'hint'> {
+  const { kept, timeLeft, refusal, unusable, trouble, notSaved, storage } = keeper.snapshot()
+  const authenticated = timeLeft > 0 && config.clientId !== undefined
+  if (!config.clientId) {
+    const { message, hint } = notConfigured()
+    return { authenticated: false, state: 'not_configured', message, hint }
+  }
+  if (unusable && !(kept && storage)) {
+    const { message, hint } = unusable
+    return { authenticated: false, state: 'needs_sign_in', message, hint }
+  }
+  if (refusal !== undefined) {
+    return {
+      authenticated,
+      state: 'needs_sign_in',
+      message: `Yoto no longer accepts the sign-in: sign in again. (${refusal})`,
+    }
+  }
+  const problem = notSaved ?? storage
+  if (!kept) {
+    const message = problem ? `Nobody is signed in. ${problem.message}` : 'Nobody is signed in.'
+    return { authenticated: false, state: 'signed_out', message, hint: problem?.hint, problem: durability(config) }
+  }
+  const state = 'signed_in'
+  if (problem) {
+    const where = notSaved ? 'The sign-in is in memory only. ' : ''
+    return { authenticated, state, problem: 'not_saved', message: `${where}${problem.message}`, hint: problem.hint }
+  }
+  if (trouble && trouble.kind !== 'storage') {
+    const message = authenticated
+      ? `Signed in, but the token cannot be renewed now. ${trouble.error.message}`
+      : trouble.error.message
+    return { authenticated, state, problem: trouble.kind, message, hint: trouble.error.hint }
+  }
+  return {
+    authenticated,
+    state,
+    message: authenticated ? 'Signed in.' : 'Signed in; a new token is being fetched.',
+    problem: durability(config),
+  }
+}
+
+function durability(config: Config): 'not_durable' | undefined {
+  return config.storageWarning ? 'not_durable' : undefined
+}
+
+function storageOf(config: Config, place: string, keeper: Keeper): Status['storage'] {
+  const { unusable, notSaved, storage } = keeper.snapshot()
+  const problem = unusable ?? notSaved ?? storage
+  return {
+    place,
+    persistent: config.storageWarning === undefined,
+    warning: problem?.message ?? config.storageWarning,
+  }
+}
+
+/** What `GET /api/ready` says. Being signed out is no reason. */
+export function readinessOf(config: Config, keeper: Keeper): { ready: true } | { ready: false; reason: string } {
+  const { notSaved, storage } = keeper.snapshot()
+  if (!config.clientId) return { ready: false, reason: 'not_configured' }
+  if (notSaved) return { ready: false, reason: 'not_saved' }
+  if (storage) return { ready: false, reason: 'storage_unavailable' }
+  return { ready: true }
+}

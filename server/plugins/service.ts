@@ -1,0 +1,76 @@
+import { defineNitroPlugin, useStorage } from 'nitropack/runtime'
+import { openBackend } from '../../storage'
+import { type Config, ConfigError, readConfig } from '../config'
+import { KeeperError } from '../errors'
+import { REFRESH_TOKEN, TOKEN_SET } from '../keeper/records'
+import { createService, provideService, type Service } from '../service'
+
+/** Reads the configuration and starts the service when the process starts; ends it with the process. */
+export default defineNitroPlugin((nitroApp) => {
+  process.env.PORT ||= '8080' // Nitro's own default is 3000
+  const started = start()
+  provideService(started)
+  started.then(announce).catch((error) => console.error(error.message))
+
+  const close = async () => (await started.catch(() => undefined))?.close()
+  nitroApp.hooks.hook('close', close)
+  // Nitro waits for open streams first, up to 30 s, and only then calls its hook: too late for a refresh (rule 11).
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, async () => {
+      await close()
+      // Answers that were waiting for the refresh leave now; streams are not waited for.
+      setTimeout(() => process.exit(0), 200)
+    })
+  }
+})
+
+async function start(): Promise<Service> {
+  const config = configure()
+  const backend = await openBackend({ dir: config.dataDir, leasedKeys: [REFRESH_TOKEN, TOKEN_SET] })
+  if (!backend) {
+    throw new KeeperError(
+      'not_configured',
+      'On this platform there is no durable store yet: a sign-in could not be kept.',
+      {
+        hint: 'Deploy to a platform with a disk, such as Railway with a volume.',
+      },
+    )
+  }
+  useStorage().mount('tokens', backend.driver)
+  return createService(config, backend, useStorage('tokens'))
+}
+
+/** A wrong value stops the start; `nitro dev` goes on, so that a saved .env is taken up, and answers 503 until then. */
+function configure(): Config {
+  try {
+    return readConfig(process.env, process.cwd())
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    if (import.meta.dev) throw new KeeperError('not_configured', error.message)
+    console.error(error.message)
+    process.exit(1)
+  }
+}
+
+/** What an operator wants to know at the start. The link is the one place where a key is printed. */
+async function announce({ config, place, access, keeper }: Service): Promise<void> {
+  const { kept, set } = keeper.snapshot()
+  const state = kept
+    ? `signed in${set ? `, token valid until ${new Date(set.expiresAt).toISOString()}` : ''}`
+    : 'nobody is signed in'
+  console.log(`Yoto Token Keeper: ${state}; kept in ${place}`)
+  if (!config.clientId)
+    console.warn('YOTO_CLIENT_ID is not set: get a client id at https://yoto.dev, set it and restart.')
+  if (config.storageWarning) console.warn(config.storageWarning)
+  if (import.meta.dev) return
+  const key = await access.unusedKey().catch((error) => {
+    console.error(`No key could be made: ${error.message} Set KEEPER_KEY.`)
+    return undefined
+  })
+  if (key) {
+    const address = config.publicUrls[0] ?? `http://localhost:${process.env.PORT}`
+    console.log(
+      `Open this link once to unlock the page (it is printed until it has been used):\n  ${address}/#key=${key}`,
+    )
+  }
+}

@@ -1,0 +1,90 @@
+import type { Backend, TokenStorage } from '../storage'
+import { type Access, createAccess } from './access/access'
+import type { Config } from './config'
+import { fromStorage, KeeperError } from './errors'
+import { systemClock } from './keeper/clock'
+import { createJournal, type Journal } from './keeper/journal'
+import { createKeeper, type Keeper } from './keeper/keeper'
+import { createLogins, type Logins } from './keeper/logins'
+
+/** Everything that the routes call, put together once a process. */
+export interface Service {
+  config: Config
+  /** Where state is kept, in words for people. */
+  place: string
+  access: Access
+  keeper: Keeper
+  logins: Logins
+  journal: Journal
+  /** Begins nothing new, waits for a refresh and its save, at most 10 s (rule 11). */
+  close(): Promise<void>
+}
+
+/** Milliseconds. */
+const LONGEST_FAREWELL = 10_000
+
+/** Puts the parts together, reads what is stored, and begins to look after it. */
+export async function createService(config: Config, backend: Backend, storage: TokenStorage): Promise<Service> {
+  const clock = systemClock
+  const journal = createJournal(storage, backend.lease('journal'), (line) => console.log(line))
+  const access = createAccess(storage, config.keeperKey)
+  const { removeLeftovers } = backend
+  const keeper = createKeeper({ config, storage, lease: backend.lease('token'), journal, clock, removeLeftovers })
+  const logins = createLogins({ config, storage, lease: backend.lease('login'), keeper, journal, clock })
+
+  await keeper.start()
+  await logins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
+  const stop = [every(backend.watchInterval, keeper.tick), every(backend.watchInterval, logins.tick)]
+
+  return {
+    config,
+    place: backend.place,
+    access,
+    keeper,
+    logins,
+    journal,
+    async close() {
+      for (const end of stop) end()
+      await Promise.race([keeper.close(), pause(LONGEST_FAREWELL)])
+      await Promise.race([journal.flush(), pause(1_000)])
+    },
+  }
+}
+
+/** Calls `work` again and again, `interval` ms after it has ended, until the returned function is called. */
+function every(interval: number, work: () => Promise<void>): () => void {
+  let timer: ReturnType<typeof setTimeout>
+  const again = () => {
+    timer = setTimeout(() => {
+      work()
+        .catch((error) => console.error(`background work: ${(fromStorage(error) as Error).message}`))
+        .finally(again)
+    }, interval)
+    ;(timer as { unref?: () => void }).unref?.()
+  }
+  again()
+  return () => clearTimeout(timer)
+}
+
+function pause(duration: number): Promise<void> {
+  return new Promise((resolve) => {
+    ;(setTimeout(resolve, duration) as { unref?: () => void }).unref?.()
+  })
+}
+
+let service: Promise<Service> | undefined
+
+/** For the plugin that starts the service, before the first request. */
+export function provideService(started: Promise<Service>): void {
+  service = started
+  started.catch(() => {}) // told to every request
+}
+
+/**
+ * The running service.
+ * @throws KeeperError when it could not start
+ */
+export async function useService(): Promise<Service> {
+  if (!service) throw new KeeperError('not_configured', 'The service has not been started.')
+  return service
+}
