@@ -1,0 +1,15 @@
+import { eventHandler } from 'h3'
+import { useService } from '../../../server/service'
+
+/** Begins a sign-in by code (RFC 8628 3.2). `device_code` is a handle of ours; Yoto's stays on the server. */
+export default eventHandler(async () => {
+  const { handle, login } = await (await useService()).logins.begin()
+  return {
+    verification_uri: login.verification_uri,
+    verification_uri_complete: login.verification_uri_complete,
+    user_code: login.user_code,
+    device_code: handle,
+    expires_in: Math.round((Date.parse(login.expires_at) - Date.parse(login.began_at)) / 1000),
+    interval: login.interval / 1000,
+  }
+})

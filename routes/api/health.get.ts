@@ -1,0 +1,4 @@
+import { eventHandler } from 'h3'
+
+/** Whether the process lives; says nothing about the sign-in. */
+export default eventHandler(() => ({ status: 'ok' }))

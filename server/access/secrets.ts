@@ -1,0 +1,59 @@
+import { StorageError, type TokenStorage } from '../../storage'
+import { parseJson } from '../yoto/outcome'
+
+export const KEEPER_KEY = '.yoto_keeper_key'
+export const SESSION_SECRET = '.yoto_session_secret'
+
+/** 256 random bits in hexadecimal. */
+export function randomSecret(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+/** Reads a value, or makes it once: of several instances that start at the same time, all use the one that was first. */
+export async function readOrMake(storage: TokenStorage, key: string, make: () => string): Promise<string> {
+  for (;;) {
+    const stored = await storage.getItemRaw<string>(key)
+    if (stored) return stored
+    const made = make()
+    try {
+      await storage.setItemRaw(key, made, { onlyIf: stored })
+      return made
+    } catch (error) {
+      if (!(error instanceof StorageError && error.code === 'conflict')) throw error
+    }
+  }
+}
+
+/** Compares without telling by its duration how much was right: both sides are hashed first. */
+export async function equal(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([sha256(a), sha256(b)])
+  return one.reduce((difference, byte, at) => difference | (byte ^ (other[at] ?? 0)), 0) === 0
+}
+
+async function sha256(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
+}
+
+/** HMAC-SHA-256 in hexadecimal. */
+export async function sign(secret: string, text: string): Promise<string> {
+  const encoder = new TextEncoder()
+  const key = await crypto.subtle.importKey('raw', encoder.encode(secret), { name: 'HMAC', hash: 'SHA-256' }, false, [
+    'sign',
+  ])
+  const mac = await crypto.subtle.sign('HMAC', key, encoder.encode(text))
+  return Array.from(new Uint8Array(mac), (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+/** `.yoto_keeper_key`: a key that was made because none was set. */
+export interface MadeKey {
+  key: string
+  /** It has been shown once: its link is no longer printed. */
+  used: boolean
+}
+
+export function parseMadeKey(text: string): MadeKey | undefined {
+  const value = parseJson(text) as Partial<MadeKey> | undefined
+  return typeof value?.key === 'string' && value.key.length >= 16
+    ? { key: value.key, used: value.used === true }
+    : undefined
+}

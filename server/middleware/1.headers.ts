@@ -1,0 +1,23 @@
+import { eventHandler, getRequestProtocol, setResponseHeaders } from 'h3'
+
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self' data:",
+  "base-uri 'none'",
+  "form-action 'self'",
+  "frame-ancestors 'none'",
+].join('; ')
+
+/** On every answer, errors included. Only the page's own files may be stored, and they say so themselves. */
+export default eventHandler((event) => {
+  setResponseHeaders(event, {
+    'content-security-policy': CONTENT_SECURITY_POLICY,
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    'cache-control': 'no-store',
+    ...(getRequestProtocol(event) === 'https' && { 'strict-transport-security': 'max-age=31536000' }),
+  })
+})
