@@ -1,0 +1,49 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { startAuthorizationServer } from './authorization-server'
+
+/** `npm run demo`: the built service, with a local authorization server in Yoto's place, so that no account is needed. */
+
+const port = process.env.PORT || '8080'
+const url = `http://127.0.0.1:${port}`
+const folder = await mkdtemp(join(tmpdir(), 'keeper-demo-'))
+const yoto = await startAuthorizationServer({ accessTokenTtl: 3600, redirectUris: [`${url}/api/auth/callback`] })
+
+console.log(`
+  DEMO: no Yoto account is used. A local authorization server stands in for Yoto: ${yoto.url}
+
+  1. Open the link that the service prints below; the part after #key= is its key.
+  2. Press sign in. At the demo's login page any name and password will do.
+  3. Then call the stand-in through the service:
+     curl -H 'Authorization: Bearer KEY' ${url}/api/yoto/v1/whoami
+
+  Ctrl-C ends the demo, and everything it has stored is gone.
+`)
+
+const { PATH = '', HOME = '' } = process.env
+const entry = fileURLToPath(new URL('../../.output/server/index.mjs', import.meta.url))
+const service = spawn(process.execPath, [entry], {
+  cwd: folder,
+  env: {
+    PATH,
+    HOME,
+    HOST: '127.0.0.1',
+    PORT: port,
+    PUBLIC_URL: url,
+    DATA_DIR: folder,
+    YOTO_CLIENT_ID: yoto.clientId,
+    YOTO_AUTH_URL: yoto.url,
+    YOTO_API_URL: yoto.url,
+  },
+  stdio: 'inherit',
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => service.kill('SIGTERM'))
+
+const [code] = await once(service, 'close')
+await yoto.stop()
+await rm(folder, { recursive: true, force: true })
+process.exitCode = code ?? 0
