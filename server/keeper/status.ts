@@ -1,3 +1,4 @@
+import { renderSVG } from 'uqr'
 import type { Config } from '../config'
 import { type Keeper, notConfigured } from './keeper'
 import type { Logins } from './logins'
@@ -13,6 +14,8 @@ export interface Status {
     user_code: string
     verification_uri: string
     verification_uri_complete: string
+    /** verification_uri_complete as a picture, in a data: address. */
+    qr: string
     expires_at: string
     interval: number
   }
@@ -42,6 +45,7 @@ export async function statusOf({ config, place, keeper, logins }: StatusParts): 
       user_code: login.login.user_code,
       verification_uri: login.login.verification_uri,
       verification_uri_complete: login.login.verification_uri_complete,
+      qr: `data:image/svg+xml,${encodeURIComponent(renderSVG(login.login.verification_uri_complete))}`,
       expires_at: login.login.expires_at,
       interval: login.login.interval / 1000,
     },
@@ -93,7 +97,9 @@ function describe(
   return {
     authenticated,
     state,
-    message: authenticated ? 'Signed in.' : 'Signed in; a new token is being fetched.',
+    message: authenticated
+      ? 'Signed in to Yoto; the token is renewed by itself.'
+      : 'Signed in; a new token is being fetched.',
     problem: durability(config),
   }
 }

@@ -1,0 +1,553 @@
+// @ts-check
+/**
+ * The page's script: asks the service for its state and shows it. It never sees a Yoto token.
+ *
+ * One loop (`tick`) asks; `render` alone decides what is shown; buttons go through `act`.
+ */
+
+const texts = {
+  app: 'Yoto Token Keeper',
+  views: {
+    locked: 'Locked',
+    not_configured: 'Not set up yet',
+    signed_out: 'Signed out',
+    signing_in: 'Signing in',
+    signed_in: 'Signed in',
+    needs_sign_in: 'Sign in again',
+    unreachable: 'No connection',
+  },
+  locked: 'Enter the keeper key to see this page.',
+  signingIn: 'Open Yoto’s page, check that it shows this code, and approve.',
+  unreachable: 'This page cannot reach the service.',
+  problems: {
+    yoto_unreachable: 'Yoto cannot be reached.',
+    misconfigured: 'The set-up needs mending.',
+    not_saved: 'The sign-in could not be saved.',
+    not_durable: 'A sign-in would not survive a redeployment.',
+  },
+  ended: {
+    expired: 'The code has expired.',
+    error: 'The sign-in did not work.',
+  },
+  tryAgain: 'Start again whenever you like.',
+  copy: 'Copy code',
+  copied: 'Copied',
+  copyByHand: 'Selected: copy it with your keyboard',
+  newCode: 'New code',
+  refreshed: 'Refreshed',
+  nothingToLock: 'There is nothing to lock: this service asks for no key here.',
+  survives: 'survives restarts and redeployments',
+  perishes: 'does not survive a redeployment',
+  due: 'due now',
+  unexpected: 'The service gave an answer this page does not understand.',
+}
+
+/**
+ * @typedef {'signed_in' | 'signed_out' | 'needs_sign_in' | 'not_configured'} State
+ * @typedef {keyof typeof texts.views} View
+ * @typedef {{ device_code: string, user_code: string, verification_uri: string, verification_uri_complete: string, qr: string,
+ *   expires_at: string, interval: number }} StoredLogin
+ * @typedef {{ authenticated: boolean, message: string, state: State, problem?: keyof typeof texts.problems,
+ *   login?: StoredLogin, expires_at?: string, refresh_at?: string, scope?: string, account?: string, hint?: string,
+ *   storage?: { place: string, persistent: boolean, warning?: string } }} Status
+ * @typedef {Omit<StoredLogin, 'expires_at' | 'interval' | 'qr'> & { expires_in: number }} StartedLogin
+ * @typedef {{ status: 'pending' | 'success' | 'expired' | 'error', message: string, error?: string }} PollAnswer
+ * @typedef {{ handle: string, code: string, address: string, link: string, qr: string, endsAt: number,
+ *   message: string }} Login
+ */
+
+/** An answer that is an error: the service's own (`status` > 0), or none at all (`status` 0). */
+class Failure extends Error {
+  /** @param {number} status @param {string} code @param {string} message @param {string} [hint] */
+  constructor(status, code, message, hint) {
+    super(message)
+    this.status = status
+    this.code = code
+    this.hint = hint
+  }
+}
+
+/** What is known. Only `render` turns it into what is seen. */
+const known = {
+  /** @type {Status | undefined} */ status: undefined,
+  /** @type {Login | undefined} */ login: undefined,
+  /** Why no status is known: locked, a refusal, or silence. @type {Failure | undefined} */ failure: undefined,
+  /** What went wrong with the last button. @type {Failure | undefined} */ complaint: undefined,
+  /** How the last sign-in ended, if badly, or another remark. */ result: '',
+  /** Handles of sign-ins that this page has left behind. @type {Set<string>} */ left: new Set(),
+}
+
+/** @template {Element} T @param {string} id @param {new () => T} type @returns {T} */
+function element(id, type) {
+  const found = document.getElementById(id)
+  if (found instanceof type) return found
+  throw new TypeError(`#${id}`)
+}
+
+/** @param {string} id */
+const button = (id) => element(id, HTMLButtonElement)
+/** @param {string} id */
+const html = (id) => element(id, HTMLElement)
+
+const main = /** @type {HTMLElement} */ (document.querySelector('main'))
+const heading = html('view-name')
+const keyInput = element('key', HTMLInputElement)
+const dialog = element('sign-out-dialog', HTMLDialogElement)
+
+// ---- Asking the service
+
+/** How far this device's clock is from the service's, in milliseconds. */
+let clockOffset = 0
+const now = () => Date.now() + clockOffset
+
+/**
+ * @template T
+ * @param {'GET' | 'POST'} method
+ * @param {string} path
+ * @param {object} [body]
+ * @returns {Promise<T>}
+ */
+async function ask(method, path, body) {
+  /** @type {Response} */ let response
+  /** @type {unknown} */ let answer
+  try {
+    response = await fetch(path, {
+      method,
+      headers: method === 'POST' ? { 'content-type': 'application/json' } : {},
+      body: method === 'POST' ? JSON.stringify(body ?? {}) : undefined,
+      cache: 'no-store',
+      redirect: 'error',
+      signal: AbortSignal.timeout(method === 'GET' ? 15_000 : 45_000),
+    })
+    answer = await response.json()
+  } catch {
+    throw new Failure(0, 'unreachable', texts.unreachable)
+  }
+  const date = Date.parse(response.headers.get('date') ?? '')
+  if (date) clockOffset = Math.abs(date - Date.now()) > 5000 ? date - Date.now() : 0
+  const { error, message, hint } = /** @type {Record<string, unknown>} */ (answer ?? {})
+  if (response.ok) return /** @type {T} */ (answer)
+  // An error in another shape is a proxy's: the service behind it is away.
+  if (typeof error !== 'string' || typeof message !== 'string') {
+    throw new Failure(0, 'unreachable', texts.unreachable)
+  }
+  throw new Failure(response.status, error, message, typeof hint === 'string' ? hint : undefined)
+}
+
+/** @param {Status} status */
+function learn(status) {
+  if (!Object.hasOwn(texts.views, status?.state)) throw new Failure(-1, 'unexpected', texts.unexpected)
+  known.status = status
+  known.failure = undefined
+  const open = status.login
+  // A sign-in from before a reload, or from another tab. Where somebody is signed in, an old one is not worth showing.
+  if (open && !known.login && status.state !== 'signed_in' && !known.left.has(open.device_code)) {
+    known.login = toLogin(open, Date.parse(open.expires_at))
+  }
+}
+
+/** @param {StoredLogin | StartedLogin} login @param {number} endsAt @returns {Login} */
+function toLogin(login, endsAt) {
+  return {
+    handle: login.device_code,
+    code: login.user_code,
+    address: login.verification_uri,
+    link: safeLink(login.verification_uri_complete) || safeLink(login.verification_uri),
+    qr: 'qr' in login ? login.qr : '',
+    endsAt,
+    message: '',
+  }
+}
+
+/** The address if it may become a link, or nothing. @param {string | undefined} address */
+function safeLink(address) {
+  if (!address || !URL.canParse(address)) return ''
+  const { protocol, hostname, href } = new URL(address)
+  const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)
+  return protocol === 'https:' || (protocol === 'http:' && loopback) ? href : ''
+}
+
+/** @param {Login} login */
+async function poll(login) {
+  /** @type {PollAnswer} */ let answer
+  try {
+    answer = await ask('POST', '/api/auth/poll', { device_code: login.handle })
+  } catch (error) {
+    // The service does not know this sign-in (any more): it has ended. Anything else may pass.
+    if (!(error instanceof Failure && [400, 404].includes(error.status))) throw error
+    answer = { status: 'error', message: error.message }
+  }
+  return answer
+}
+
+/** @param {PollAnswer} answer */
+function learnOutcome(answer) {
+  known.failure = undefined
+  if (!known.login) return
+  if (answer.status === 'pending') {
+    known.login.message = answer.message ?? ''
+    return
+  }
+  leaveLogin()
+  if (answer.status !== 'success') {
+    known.result = `${answer.message || texts.ended[answer.status] || texts.ended.error} ${texts.tryAgain}`
+  }
+}
+
+function leaveLogin() {
+  if (known.login) known.left.add(known.login.handle)
+  known.login = undefined
+}
+
+// ---- The loop
+
+let timer = 0
+let failures = 0
+/** Goes up with every button: an answer asked for before it is out of date. */
+let era = 0
+let asking = false
+
+async function tick() {
+  window.clearTimeout(timer)
+  if (asking || busy) return
+  asking = true
+  const asked = era
+  try {
+    const login = known.login
+    if (login && known.status) {
+      const outcome = await poll(login)
+      if (asked === era) learnOutcome(outcome)
+    }
+    // Not while a sign-in is open: the poll says all there is to know.
+    if (asked === era && !(known.login && known.status)) {
+      const status = /** @type {Status} */ (await ask('GET', '/api/auth/status'))
+      if (asked === era) learn(status)
+    }
+    failures = 0
+  } catch (error) {
+    if (asked === era) learnFailure(error)
+  } finally {
+    asking = false
+  }
+  if (asked === era) render()
+  window.clearTimeout(timer)
+  timer = window.setTimeout(tick, asked === era ? pause() : 0)
+}
+
+/** @param {unknown} error */
+function learnFailure(error) {
+  const failure = error instanceof Failure ? error : new Failure(-1, 'unexpected', texts.unexpected)
+  failures += 1
+  if (failure.status === 401) {
+    known.status = undefined
+    known.login = undefined
+  }
+  // One lost request is no news; the second is.
+  if (failure.status === 0 && failures < 2 && known.status) return
+  known.failure = failure
+}
+
+function pause() {
+  if (failures > 0) return Math.min(1000 * failures, 5000)
+  if (known.login) return document.hidden ? 5000 : 2000
+  return document.hidden ? 60_000 : 5000
+}
+
+// ---- Showing
+
+/** @returns {View} */
+function currentView() {
+  if (known.failure) {
+    if (known.failure.status === 401) return 'locked'
+    if (known.failure.code === 'not_configured') return 'not_configured'
+    if (known.failure.status === 0 || !known.status) return 'unreachable'
+  }
+  if (known.login) return 'signing_in'
+  return known.status?.state ?? 'unreachable'
+}
+
+/** @param {Element} node @param {string} text */
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text
+}
+
+/** @param {boolean} [moved] whether the visitor asked for what comes now */
+function render(moved = false) {
+  const view = currentView()
+  const changed = main.dataset.view !== view
+  const { status, failure, login } = known
+  if (changed) {
+    if (!moved) known.complaint = undefined
+    if (view === 'signed_in' && main.dataset.view !== 'signing_in' && !moved) known.result = ''
+    const lost = document.activeElement?.closest('[data-for], dialog, #lock')
+    main.dataset.view = view
+    for (const part of main.querySelectorAll('[data-for]')) {
+      part.toggleAttribute('hidden', !part.getAttribute('data-for')?.split(' ').includes(view))
+    }
+    say(heading, texts.views[view])
+    document.title = `${texts.views[view]} · ${texts.app}`
+    button('lock').hidden = view === 'locked' || view === 'unreachable'
+    if (view !== 'signed_in') dialog.close()
+    if (view === 'locked') keyInput.focus()
+    else if (moved || lost) heading.focus()
+  }
+
+  say(html('sentence'), sentence(view))
+  const result = html('login-result')
+  result.hidden = !known.result || view === 'locked' || view === 'unreachable'
+  say(result, known.result)
+  showProblem(view)
+
+  // Any other fault of the set-up is told by the service itself.
+  html('client-id').hidden = view !== 'not_configured' || Boolean(failure)
+  if (view === 'signing_in' && login) showLogin(login)
+  if (view === 'signed_in' && status) showSignedIn(status)
+}
+
+/** @param {View} view */
+function sentence(view) {
+  if (view === 'locked') return texts.locked
+  if (view === 'signing_in') return texts.signingIn
+  if (view === 'unreachable' || !known.status) return known.failure?.message ?? texts.unreachable
+  return (known.failure?.code === 'not_configured' && known.failure.message) || known.status.message
+}
+
+/** @param {View} view */
+function showProblem(view) {
+  const { status, failure, complaint } = known
+  /** @type {(string | undefined)[]} */ const lines = []
+  if (complaint) lines.push(complaint.message, complaint.hint)
+  if (failure && view !== 'locked') {
+    if (failure.message !== sentence(view)) lines.push(failure.message)
+    lines.push(failure.hint)
+  } else if (status && view !== 'locked') {
+    if (status.problem) lines.push(texts.problems[status.problem])
+    lines.push(status.hint, status.storage?.warning)
+  }
+  const shown = [...new Set(lines.filter((line) => line))].map(String)
+  const box = html('problem')
+  box.hidden = shown.length === 0
+  if (shown.join('\n') === [...box.children].map((line) => line.textContent).join('\n')) return
+  box.replaceChildren(
+    ...shown.map((line) => {
+      const paragraph = document.createElement('p')
+      paragraph.textContent = line
+      return paragraph
+    }),
+  )
+}
+
+/** @param {Login} login */
+function showLogin(login) {
+  say(html('user-code'), login.code)
+  say(html('verification-address'), login.address)
+  say(html('poll-message'), login.message)
+  html('elsewhere').hidden = !login.address
+  const link = element('verification-link', HTMLAnchorElement)
+  link.hidden = !login.link
+  if (login.link) link.href = login.link
+  const qr = element('qr', HTMLImageElement)
+  qr.hidden = !login.qr
+  if (login.qr) qr.src = login.qr
+  showCountdown()
+}
+
+function showCountdown() {
+  if (!known.login) return
+  const left = Math.max(0, Math.ceil((known.login.endsAt - now()) / 1000))
+  say(html('countdown'), `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`)
+}
+
+/** @param {Status} status */
+function showSignedIn(status) {
+  fill(html('account'), status.account)
+  showTime(element('expires-at', HTMLTimeElement), status.expires_at)
+  showTime(element('refresh-at', HTMLTimeElement), status.refresh_at, texts.due)
+  fill(html('storage-place'), status.storage?.place)
+  say(html('storage-fate'), status.storage?.persistent ? texts.survives : texts.perishes)
+}
+
+/** A line of the list, or no line. @param {HTMLElement} node @param {string | undefined} text */
+function fill(node, text) {
+  say(node, text ?? '')
+  node.closest('div')?.toggleAttribute('hidden', !text)
+}
+
+const language = navigator.languages.find((name) => /^en(-[A-Z]{2})?$/.test(name)) ?? 'en-GB'
+const dates = new Intl.DateTimeFormat(language, {
+  weekday: 'short',
+  day: 'numeric',
+  month: 'short',
+  hour: '2-digit',
+  minute: '2-digit',
+})
+const distances = new Intl.RelativeTimeFormat(language, { numeric: 'auto' })
+
+/** @param {HTMLTimeElement} node @param {string | undefined} iso @param {string} [past] what to say once it is past */
+function showTime(node, iso, past) {
+  const time = Date.parse(iso ?? '')
+  node.closest('div')?.toggleAttribute('hidden', Number.isNaN(time))
+  if (Number.isNaN(time)) return
+  const minutes = Math.round((time - now()) / 60_000)
+  const distance = Math.abs(minutes) < 90 ? distances.format(minutes, 'minute') : farDistance(minutes / 60)
+  node.dateTime = new Date(time).toISOString()
+  const aside = node.querySelector('.aside') ?? document.createElement('span')
+  aside.className = 'aside'
+  say(aside, past && minutes <= 0 ? past : distance)
+  const text = `${dates.format(time)} `
+  if (node.firstChild?.textContent !== text) node.replaceChildren(text, aside)
+}
+
+/** @param {number} hours */
+function farDistance(hours) {
+  return Math.abs(hours) < 48
+    ? distances.format(Math.round(hours), 'hour')
+    : distances.format(Math.round(hours / 24), 'day')
+}
+
+// ---- Buttons
+
+let busy = false
+
+/**
+ * Does one thing that the visitor asked for, then shows what came of it.
+ * @param {HTMLButtonElement} trigger
+ * @param {() => Promise<void>} work
+ */
+async function act(trigger, work) {
+  if (busy) return
+  busy = true
+  era += 1
+  trigger.setAttribute('aria-disabled', 'true')
+  known.complaint = undefined
+  known.result = ''
+  render()
+  try {
+    await work()
+    failures = 0
+  } catch (error) {
+    if (error instanceof Failure && error.status > 0 && (error.status !== 401 || trigger.id === 'unlock')) {
+      known.complaint = error
+    } else {
+      failures += 1
+      learnFailure(error)
+    }
+  } finally {
+    busy = false
+    era += 1
+    trigger.removeAttribute('aria-disabled')
+  }
+  render(true)
+  void tick()
+}
+
+async function askStatus() {
+  learn(await ask('GET', '/api/auth/status'))
+}
+
+/** @param {string} key */
+async function unlock(key) {
+  try {
+    await ask('POST', '/api/access/unlock', { key: key.trim() })
+  } catch (error) {
+    if (error instanceof Failure && error.status > 0) {
+      known.failure = new Failure(401, 'unauthorized', texts.locked)
+      keyInput.setAttribute('aria-invalid', String(error.status === 401))
+      keyInput.select()
+    }
+    throw error
+  }
+  keyInput.value = ''
+  keyInput.removeAttribute('aria-invalid')
+  await askStatus()
+}
+
+async function start() {
+  /** @type {StartedLogin} */ const started = await ask('POST', '/api/auth/start')
+  leaveLogin()
+  known.login = toLogin(started, now() + started.expires_in * 1000)
+  // The picture of the link comes with the status; without it there still are the link and the code.
+  const { login } = await ask('GET', '/api/auth/status').catch(() => /** @type {Partial<Status>} */ ({}))
+  if (login?.device_code === started.device_code) known.login.qr = login.qr
+}
+
+async function copyCode() {
+  const code = html('user-code')
+  let text = texts.copied
+  try {
+    await navigator.clipboard.writeText(code.textContent ?? '')
+  } catch {
+    // No clipboard without https: leave the code selected instead.
+    window.getSelection()?.selectAllChildren(code)
+    text = texts.copyByHand
+  }
+  flash(button('copy-code'), text)
+}
+
+/** A button says for a moment what it did. @param {HTMLButtonElement} trigger @param {string} text */
+function flash(trigger, text) {
+  trigger.dataset.label ??= trigger.textContent ?? ''
+  say(trigger, text)
+  say(html('announcement'), text)
+  window.setTimeout(() => {
+    say(trigger, trigger.dataset.label ?? '')
+    say(html('announcement'), '')
+  }, 2500)
+}
+
+button('sign-in').addEventListener('click', (event) =>
+  act(/** @type {HTMLButtonElement} */ (event.currentTarget), start),
+)
+button('start-over').addEventListener('click', () =>
+  act(button('start-over'), async () => {
+    await start()
+    flash(button('start-over'), texts.newCode)
+  }),
+)
+button('copy-code').addEventListener('click', copyCode)
+button('refresh-now').addEventListener('click', () =>
+  act(button('refresh-now'), async () => {
+    learn(await ask('POST', '/api/auth/refresh'))
+    flash(button('refresh-now'), texts.refreshed)
+  }),
+)
+button('sign-out').addEventListener('click', () => dialog.showModal())
+button('cancel-sign-out').addEventListener('click', () => dialog.close())
+button('confirm-sign-out').addEventListener('click', () =>
+  act(button('confirm-sign-out'), async () => {
+    await ask('POST', '/api/auth/logout').finally(() => dialog.close())
+    await askStatus()
+  }),
+)
+button('lock').addEventListener('click', () =>
+  act(button('lock'), async () => {
+    await ask('POST', '/api/access/lock')
+    await askStatus()
+    known.result = texts.nothingToLock
+  }),
+)
+const unlockButton = button('unlock')
+element('unlock-form', HTMLFormElement).addEventListener('submit', (event) => {
+  event.preventDefault()
+  void act(unlockButton, () => unlock(keyInput.value))
+})
+
+/** A link `/#key=…`: the key leaves the address bar before anything else happens. */
+function keyFromLink() {
+  const [, encoded] = /^#key=(.+)$/.exec(location.hash) ?? []
+  if (!encoded) return false
+  history.replaceState(null, '', location.pathname + location.search)
+  let key = encoded
+  try {
+    key = decodeURIComponent(encoded)
+  } catch {}
+  void act(unlockButton, () => unlock(key))
+  return true
+}
+
+window.addEventListener('hashchange', keyFromLink)
+window.addEventListener('online', tick)
+window.addEventListener('pageshow', (event) => event.persisted && tick())
+document.addEventListener('visibilitychange', () => !document.hidden && tick())
+window.setInterval(() => main.dataset.view === 'signing_in' && showCountdown(), 500)
+if (!keyFromLink()) void tick()
