@@ -32,6 +32,7 @@ export async function createService(config: Config, backend: Backend, storage: T
   const keeper = createKeeper({ config, storage, lease: backend.lease('token'), journal, clock, removeLeftovers })
   const logins = createLogins({ config, storage, lease: backend.lease('login'), keeper, journal, clock })
 
+  journal.add('start', 'ok', 'The service has started.')
   await keeper.start()
   await logins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
   const stop = [every(backend.watchInterval, keeper.tick), every(backend.watchInterval, logins.tick)]

@@ -191,7 +191,10 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     }
     const set = tokenSetOf(stored, record, config.clientId, clock)
     // The set in memory knows more than its record (its age by the monotonic clock) and may outlive it.
-    if (current?.fingerprint !== stored.fingerprint || (set && set.accessToken !== current.accessToken)) current = set
+    if (current?.fingerprint !== stored.fingerprint || (set && set.accessToken !== current.accessToken)) {
+      current = set
+      if (set) trouble = undefined // another instance got through
+    }
     known = stored
     refusal = isAbout(record?.refusal, stored.fingerprint) ? record?.refusal?.message : undefined
     intentFound = isAbout(record?.intent, stored.fingerprint)
@@ -402,7 +405,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
 
   /** Rules 3 to 7, in their order. */
   async function refreshUnderLease(held: HeldLease, named: TokenSet | undefined): Promise<void> {
-    if (unsaved) return
+    if (unsaved || closing) return
     const seen = await takeOver()
     if (seen.lost) await saveAgain()
     const stored = known
@@ -430,7 +433,8 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     }
     if (outcome.meaning === 'refused') {
       await takeOver()
-      if (known && known.fingerprint !== stored.fingerprint) return refreshUnderLease(held, named)
+      if (!known) return // signed out meanwhile
+      if (known.fingerprint !== stored.fingerprint) return refreshUnderLease(held, named)
       refusal = outcome.message
       intentFound = false
       journal.add('refresh', 'refused', `${outcome.message} The sign-in is over.`)

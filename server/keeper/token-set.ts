@@ -62,9 +62,12 @@ export function lifetime(set: TokenSet): number {
   return set.expiresAt - set.issuedAt
 }
 
-/** Milliseconds that a token must have left to be handed out while a refresh can be had (rule 1). */
+/**
+ * Milliseconds that a token must have left to be handed out while a refresh can be had (rule 1). Of short-lived ones a little more, as
+ * servers count in whole seconds: a token of 4 s may end after 3.
+ */
 export function margin(set: TokenSet): number {
-  return Math.min(60_000, lifetime(set) * 0.1)
+  return Math.max(Math.min(60_000, lifetime(set) * 0.1), Math.min(1_500, lifetime(set) * 0.3))
 }
 
 /** Milliseconds of life that are left when it is time to refresh ahead (rule 2). */
