@@ -18,8 +18,8 @@ console.log(`
 
   1. Open the link that the service prints below; the part after #key= is its key.
   2. Press sign in. At the demo's login page any name and password will do.
-  3. Then call the stand-in through the service:
-     curl -H 'Authorization: Bearer KEY' ${url}/api/yoto/v1/whoami
+  3. Then ask for a token, as your programs would:
+     curl -H 'Authorization: Bearer KEY' ${url}/api/token
 
   Ctrl-C ends the demo, and everything it has stored is gone.
 `)
