@@ -123,7 +123,8 @@ const Environment = v.object({
  * @throws ConfigError with every problem and its mend, one a line; values are never repeated
  */
 export function readConfig(env: Record<string, string | undefined>, cwd: string): Config {
-  const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value.trim() !== ''))
+  const trimmed = Object.entries(env).map(([name, value]) => [name, value?.trim()])
+  const set = Object.fromEntries(trimmed.filter(([, value]) => value))
   const parsed = v.safeParse(Environment, set)
   if (!parsed.success) {
     const problems = parsed.issues.map((issue) => `  ${v.getDotPath(issue)?.split('.')[0]} ${issue.message}`)

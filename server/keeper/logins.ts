@@ -112,7 +112,7 @@ export function createLogins(parts: {
   }
 
   function watch(handle: string, login: PendingLogin): void {
-    if (!open.has(handle)) open.set(handle, { nextPollAt: Date.parse(login.next_poll_at), failures: 0 })
+    if (!open.has(handle)) open.set(handle, { nextPollAt: wakeAt(login, Date.parse(login.next_poll_at)), failures: 0 })
   }
 
   async function begin(): Promise<{ handle: string; login: PendingLogin }> {
@@ -171,7 +171,7 @@ export function createLogins(parts: {
     }
     const wait = Date.parse(login.next_poll_at) - now
     if (wait > 0 && wait <= LONGEST_PAUSE + login.interval) {
-      open.set(handle, { failures: 0, ...open.get(handle), nextPollAt: now + wait })
+      open.set(handle, { failures: 0, ...open.get(handle), nextPollAt: wakeAt(login, now + wait) })
       return
     }
     // Written before it is sent: whoever comes next, after a crash too, keeps Yoto's pace.
@@ -197,7 +197,7 @@ export function createLogins(parts: {
   ): Promise<void> {
     switch (outcome.meaning) {
       case 'pending':
-        open.set(handle, { nextPollAt: clock.wall() + login.interval, failures: 0 })
+        open.set(handle, { nextPollAt: wakeAt(login, clock.wall() + login.interval), failures: 0 })
         return
       case 'slow_down':
         return postpone(handle, { ...login, interval: login.interval + SLOWER }, login.interval + SLOWER)
@@ -226,7 +226,7 @@ export function createLogins(parts: {
   async function postpone(handle: string, login: PendingLogin, pause: number, trouble?: string): Promise<void> {
     const nextPollAt = clock.wall() + pause
     const failures = open.get(handle)?.failures ?? 0
-    open.set(handle, { nextPollAt, failures: trouble ? failures + 1 : failures, trouble })
+    open.set(handle, { nextPollAt: wakeAt(login, nextPollAt), failures: trouble ? failures + 1 : failures, trouble })
     await write(handle, { ...login, next_poll_at: iso(nextPollAt) })
   }
 
@@ -288,6 +288,11 @@ export function createLogins(parts: {
       await removeOldOutcomes()
     },
   }
+}
+
+/** The end of a code is not slept through, however rarely Yoto may be asked. */
+function wakeAt(login: PendingLogin, nextPollAt: number): number {
+  return Math.min(nextPollAt, Date.parse(login.expires_at))
 }
 
 function isOpen(login: PendingLogin | LoginOutcome): login is PendingLogin {

@@ -30,6 +30,8 @@ export type Outcome =
 /** Milliseconds; a longer Retry-After is not believed, as the sign-in would run out over it. */
 const LONGEST_WAIT = 3_600_000
 const WAIT_WITHOUT_A_WORD = 60_000
+/** Milliseconds; a longer life than a year is not believed, and would not fit into a date. */
+const LONGEST_LIFE = 365 * 86_400_000
 
 /**
  * Classifies an answer of the token endpoint. The `error` field decides where there is one, and not the status: Auth0 sends 403 and
@@ -52,7 +54,12 @@ export function classify(answer: Answer, now: number): Outcome {
     const { access_token, refresh_token, expires_in, scope } = parsed.output
     return {
       meaning: 'tokens',
-      tokens: { accessToken: access_token, refreshToken: refresh_token, expiresIn: expires_in * 1000, scope },
+      tokens: {
+        accessToken: access_token,
+        refreshToken: refresh_token,
+        expiresIn: Math.min(expires_in * 1000, LONGEST_LIFE),
+        scope,
+      },
     }
   }
   const { error, description } = oauthError(body)
@@ -89,7 +96,8 @@ export function parseJson(text: string): unknown {
 /** RFC 9110 10.2.3: seconds or a date. Milliseconds from `now`. */
 function readRetryAfter(header: string | undefined, now: number): number {
   if (header === undefined) return WAIT_WITHOUT_A_WORD
-  const wait = /^\d+$/.test(header.trim()) ? Number(header) * 1000 : Date.parse(header) - now
+  const isDate = /^[A-Z]/i.test(header.trim()) // Date.parse finds dates in numbers too
+  const wait = /^\d+$/.test(header.trim()) ? Number(header) * 1000 : isDate ? Date.parse(header) - now : Number.NaN
   if (Number.isNaN(wait)) return WAIT_WITHOUT_A_WORD
   return Math.min(Math.max(wait, 1_000), LONGEST_WAIT)
 }

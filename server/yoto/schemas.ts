@@ -27,12 +27,15 @@ export const DeviceCodeAnswer = v.object({
   user_code: v.pipe(v.string(), v.regex(/^[\x20-\x7e]{1,64}$/)),
   verification_uri: v.pipe(v.string(), v.url()),
   verification_uri_complete: v.optional(v.pipe(v.string(), v.url())),
-  expires_in: v.optional(v.pipe(Seconds, v.minValue(1)), 300),
+  expires_in: v.optional(v.pipe(Seconds, v.minValue(1), v.maxValue(86_400)), 300),
   interval: v.optional(v.pipe(Seconds, v.minValue(1), v.maxValue(300)), 5),
 })
 
-/** RFC 6749 5.2. */
-export const ErrorAnswer = v.object({ error: v.string(), error_description: v.optional(v.string()) })
+/** RFC 6749 5.2. The error counts, whatever its description is. */
+export const ErrorAnswer = v.object({
+  error: v.string(),
+  error_description: v.fallback(v.optional(v.string()), undefined),
+})
 
 /** Which fields of an answer are missing or wrong, by name; values are left out, as they may be secrets. */
 export function describeIssues(issues: readonly v.BaseIssue<unknown>[]): string {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { constants, readFileSync, renameSync } from 'node:fs'
+import { constants, linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
 import { lstat, open, readdir, readFile, readlink, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type Driver, defineDriver } from 'unstorage'
@@ -55,8 +55,9 @@ export default defineDriver((options: DurableFilesOptions): Driver => {
       const temporary = `${target}.${randomBytes(8).toString('hex')}.tmp`
       try {
         await writeFlushed(temporary, value)
-        if (onlyIf !== undefined) assertHolds(target, key, onlyIf, value)
-        renameSync(temporary, target)
+        const current = onlyIf === undefined ? undefined : readExpected(target, key, onlyIf, value)
+        if (current === null) createExclusively(temporary, target, key)
+        else renameSync(temporary, target)
       } catch (error) {
         await unlink(temporary).catch(() => {})
         throw error
@@ -133,7 +134,7 @@ async function flushFolder(dir: string): Promise<void> {
 }
 
 /** Synchronous, and directly before the rename: nothing of this process runs between the comparison and the replacement. */
-function assertHolds(target: string, key: string, expected: string | null, value: string): void {
+function readExpected(target: string, key: string, expected: string | null, value: string): string | null {
   let current: string | null = null
   try {
     current = readFileSync(target, 'utf8')
@@ -144,6 +145,21 @@ function assertHolds(target: string, key: string, expected: string | null, value
   if (current !== expected && current !== value) {
     throw new StorageError('conflict', `${key} was ${current === null ? 'removed' : 'replaced'} meanwhile`)
   }
+  return current
+}
+
+/** Where nothing may be replaced: link(2) refuses an existing target, so of several processes one succeeds. */
+function createExclusively(temporary: string, target: string, key: string): void {
+  try {
+    linkSync(temporary, target)
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) throw new StorageError('conflict', `${key} was created meanwhile`)
+    // A file system without hard links.
+    if (!hasCode(error, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) throw error
+    renameSync(temporary, target)
+    return
+  }
+  unlinkSync(temporary)
 }
 
 /** Where writing to `path` must end so that symbolic links, dangling ones too, stay what they are. */

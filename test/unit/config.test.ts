@@ -1,0 +1,188 @@
+import { spawnSync } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { ConfigError, readConfig } from '../../server/config'
+import { startKeeper } from '../support/keeper-process'
+
+const CWD = '/somewhere'
+const read = (env: Record<string, string | undefined> = {}) => readConfig(env, CWD)
+
+function problemsOf(env: Record<string, string>): string {
+  try {
+    read(env)
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError)
+    return (error as Error).message
+  }
+  throw new Error('the configuration was accepted')
+}
+
+describe('readConfig', () => {
+  const DEFAULTS = {
+    clientId: undefined,
+    clientSecret: undefined,
+    scope: 'offline_access',
+    audience: 'https://api.yotoplay.com',
+    authUrl: 'https://login.yotoplay.com',
+    apiUrl: 'https://api.yotoplay.com',
+    refreshInterval: 12 * 3_600_000,
+    dataDir: CWD,
+    storageWarning: undefined,
+    keeperKey: undefined,
+    publicUrls: [],
+  }
+  const NAMES = [
+    ...['YOTO_CLIENT_ID', 'YOTO_CLIENT_SECRET', 'YOTO_SCOPE', 'YOTO_AUDIENCE', 'YOTO_AUTH_URL', 'YOTO_API_URL'],
+    ...['TOKEN_REFRESH_INTERVAL_HOURS', 'RAILWAY_ENVIRONMENT_NAME', 'RAILWAY_VOLUME_MOUNT_PATH'],
+    ...['RAILWAY_PUBLIC_DOMAIN', 'DATA_DIR', 'KEEPER_KEY', 'PUBLIC_URL', 'PORT'],
+  ]
+
+  it.each([
+    ['no variable is set', {}],
+    ['every variable is empty', Object.fromEntries(NAMES.map((name) => [name, '']))],
+    ['every variable is blank', Object.fromEntries(NAMES.map((name) => [name, ' \t']))],
+  ])('has its defaults when %s', (_, env) => {
+    expect(read(env)).toEqual(DEFAULTS)
+  })
+
+  it('cannot be changed', () => {
+    expect(Object.isFrozen(read())).toBe(true)
+  })
+
+  it.each([
+    ['YOTO_CLIENT_ID', 'abc', { clientId: 'abc' }],
+    ['YOTO_CLIENT_SECRET', 's3cret', { clientSecret: 's3cret' }],
+    ['YOTO_AUDIENCE', 'https://other.example', { audience: 'https://other.example' }],
+    ['YOTO_AUTH_URL', 'https://login.example/', { authUrl: 'https://login.example' }],
+    ['YOTO_AUTH_URL', 'https://login.example/tenant//', { authUrl: 'https://login.example/tenant' }],
+    ['YOTO_AUTH_URL', 'https://login.example \n', { authUrl: 'https://login.example' }],
+    ['YOTO_AUTH_URL', 'http://localhost:4000', { authUrl: 'http://localhost:4000' }],
+    ['YOTO_API_URL', 'http://127.0.0.2:4000', { apiUrl: 'http://127.0.0.2:4000' }],
+    ['YOTO_API_URL', 'http://[::1]:4000/', { apiUrl: 'http://[::1]:4000' }],
+    ['TOKEN_REFRESH_INTERVAL_HOURS', '1', { refreshInterval: 3_600_000 }],
+    ['TOKEN_REFRESH_INTERVAL_HOURS', '1.5', { refreshInterval: 5_400_000 }],
+    ['TOKEN_REFRESH_INTERVAL_HOURS', '23', { refreshInterval: 82_800_000 }],
+    ['KEEPER_KEY', '0123456789abcdef', { keeperKey: '0123456789abcdef' }],
+    ['RAILWAY_PUBLIC_DOMAIN', 'keeper.up.railway.app', { publicUrls: ['https://keeper.up.railway.app'] }],
+    ['PUBLIC_URL', 'https://one.example/, http://two:8080', { publicUrls: ['https://one.example', 'http://two:8080'] }],
+  ])('takes %s=%j', (name, value, expected) => {
+    expect(read({ [name]: value })).toEqual({ ...DEFAULTS, ...expected })
+  })
+
+  it('takes PUBLIC_URL over the domain that Railway gives', () => {
+    const env = { PUBLIC_URL: 'https://one.example', RAILWAY_PUBLIC_DOMAIN: 'two.example' }
+    expect(read(env).publicUrls).toEqual(['https://one.example'])
+  })
+
+  it.each([
+    ['family:view', 'family:view offline_access'],
+    ['offline_access family:view', 'offline_access family:view'],
+    ['openid  offline_access openid offline_access', 'openid offline_access'],
+  ])('asks for offline_access once when YOTO_SCOPE is %j', (scope, expected) => {
+    expect(read({ YOTO_SCOPE: scope }).scope).toBe(expected)
+  })
+
+  it.each([
+    ['the working directory locally', {}, CWD],
+    ['the volume on Railway', { RAILWAY_ENVIRONMENT_NAME: 'production', RAILWAY_VOLUME_MOUNT_PATH: '/vol' }, '/vol'],
+    ['/data on Railway without a volume', { RAILWAY_ENVIRONMENT_NAME: 'production' }, '/data'],
+    ['the working directory when only a volume is named', { RAILWAY_VOLUME_MOUNT_PATH: '/vol' }, CWD],
+    ['DATA_DIR over the working directory', { DATA_DIR: '/mine' }, '/mine'],
+    [
+      'DATA_DIR over the volume',
+      { RAILWAY_ENVIRONMENT_NAME: 'production', RAILWAY_VOLUME_MOUNT_PATH: '/vol', DATA_DIR: '/mine' },
+      '/mine',
+    ],
+  ])('keeps its files in %s', (_, env, dataDir) => {
+    expect(read(env).dataDir).toBe(dataDir)
+  })
+
+  it('warns on Railway without a volume, with the mend, and nowhere else', () => {
+    const railway = { RAILWAY_ENVIRONMENT_NAME: 'production' }
+    expect(read(railway).storageWarning).toContain('railway volume add --mount-path /data')
+    expect(read({ ...railway, RAILWAY_VOLUME_MOUNT_PATH: '/data' }).storageWarning).toBeUndefined()
+    expect(read().storageWarning).toBeUndefined()
+  })
+})
+
+/** Each value is wrong, and has `hush` in it: a secret that no message may repeat. */
+const WRONG: [name: string, value: string, mend: RegExp][] = [
+  ['YOTO_CLIENT_ID', 'hush hush', /printable characters without spaces/],
+  ['YOTO_CLIENT_ID', 'hüsh-hush', /printable characters without spaces/],
+  ['YOTO_CLIENT_SECRET', 'hush hush', /copy it again/],
+  ['YOTO_SCOPE', 'openid,"hush"', /separated by spaces/],
+  ['YOTO_AUTH_URL', 'http://hush.example', /https address/],
+  ['YOTO_AUTH_URL', 'http://127.0.0.1.hush.example', /https address/],
+  ['YOTO_AUTH_URL', 'https://name:hush@login.example', /without query or user name/],
+  ['YOTO_AUTH_URL', 'https://login.example/?hush', /without query or user name/],
+  ['YOTO_AUTH_URL', 'https://login.example/#hush', /https address/],
+  ['YOTO_AUTH_URL', 'hush', /https address/],
+  ['YOTO_API_URL', 'ftp://hush.example', /https address/],
+  ['TOKEN_REFRESH_INTERVAL_HOURS', 'hush', /from 1 to 23/],
+  ['TOKEN_REFRESH_INTERVAL_HOURS', '12h-hush', /from 1 to 23/],
+  ['RAILWAY_PUBLIC_DOMAIN', 'hush.example/path', /host name/],
+  ['KEEPER_KEY', 'hush', /16 characters or more.*openssl rand -hex 32/],
+  ['KEEPER_KEY', 'hush with spaces, and long', /without spaces/],
+  ['PUBLIC_URL', 'https://hush.example/path', /such as https:\/\/keeper\.example/],
+  ['PUBLIC_URL', 'https://one.example, hush', /such as https:\/\/keeper\.example/],
+  ['PUBLIC_URL', 'https://name:hush@one.example', /such as https:\/\/keeper\.example/],
+  ['PUBLIC_URL', 'javascript:hush', /such as https:\/\/keeper\.example/],
+  ['PORT', 'hush', /port number/],
+]
+
+describe('a wrong value', () => {
+  it.each(WRONG)('of %s (%j) is named with its mend and not repeated', (name, value, mend) => {
+    const message = problemsOf({ [name]: value })
+    expect(message).toMatch(new RegExp(`^  ${name} must`, 'm'))
+    expect(message).toMatch(mend)
+    expect(message).not.toContain('hush')
+  })
+
+  it.each(['0', '0.99', '24', '-1', 'NaN', 'Infinity', '0x10', '12,5'])('of an interval: %s hours', (hours) => {
+    expect(problemsOf({ TOKEN_REFRESH_INTERVAL_HOURS: hours })).toContain('from 1 to 23')
+  })
+
+  it.each(['-1', '65536', '123456', '80.5', '0x50'])('of a port: %s', (port) => {
+    expect(problemsOf({ PORT: port })).toContain('port number')
+  })
+
+  const everything = Object.fromEntries(WRONG.map(([name, value]) => [name, value]))
+
+  it('among others is one line of one message', () => {
+    const [title, ...problems] = problemsOf({ ...everything, YOTO_AUDIENCE: 'right' }).split('\n')
+    expect(title).toBe('The configuration cannot be used:')
+    const named = problems.map((line) => /^ {2}(\w+) must /.exec(line)?.[1])
+    expect(named.sort()).toEqual(Object.keys(everything).sort())
+  })
+
+  it('ends the built service with exit code 1 and that message', () => {
+    const entry = fileURLToPath(new URL('../../.output/server/index.mjs', import.meta.url))
+    const { PATH = '', HOME = '' } = process.env
+    const env = { PATH, HOME, HOST: '127.0.0.1', ...everything }
+    const ended = spawnSync(process.execPath, [entry], { cwd: tmpdir(), env, encoding: 'utf8', timeout: 15_000 })
+    expect(ended.status).toBe(1)
+    expect(ended.stderr.trim()).toBe(problemsOf(everything))
+    expect(ended.stdout).toBe('')
+  })
+})
+
+describe('without YOTO_CLIENT_ID', () => {
+  it('the built service starts, and says how to get one', async () => {
+    const keeper = await startKeeper()
+    expect(await keeper.json('/api/health')).toMatchObject({ status: 200, body: { status: 'ok' } })
+    expect(await keeper.json('/api/ready')).toMatchObject({
+      status: 503,
+      body: { ready: false, reason: 'not_configured' },
+    })
+    expect(await keeper.json('/api/auth/status')).toMatchObject({
+      status: 200,
+      body: { authenticated: false, state: 'not_configured', hint: expect.stringContaining('yoto.dev') },
+    })
+    const refusal = { error: 'not_configured', hint: expect.stringContaining('yoto.dev') }
+    expect(await keeper.json('/api/token')).toMatchObject({ status: 503, body: refusal })
+    expect(await keeper.json('/api/auth/start', { method: 'POST' })).toMatchObject({ status: 503, body: refusal })
+    expect(keeper.log()).toContain('YOTO_CLIENT_ID')
+    await keeper.stop()
+  })
+})
