@@ -30,6 +30,9 @@ const VOLUME_WARNING =
   'Railway has no volume attached here: the sign-in would be gone at the next deployment. ' +
   'Add one with `railway volume add --mount-path /data`.'
 
+const OUTSIDE_WARNING =
+  'DATA_DIR is not on the volume: the sign-in would be gone at the next deployment. Remove it, or put it there.'
+
 const isLoopback = (host: string) => /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(host)
 
 function parseUrl(text: string): URL | undefined {
@@ -118,6 +121,12 @@ const Environment = v.object({
   ),
 })
 
+function railwayWarning(volume: string | undefined, dataDir: string | undefined): string | undefined {
+  if (!volume) return VOLUME_WARNING
+  const within = !dataDir || dataDir === volume || dataDir.startsWith(`${volume.replace(/\/+$/, '')}/`)
+  return within ? undefined : OUTSIDE_WARNING
+}
+
 /**
  * Reads the configuration from environment variables; an empty one counts as unset.
  * @throws ConfigError with every problem and its mend, one a line; values are never repeated
@@ -142,7 +151,7 @@ export function readConfig(env: Record<string, string | undefined>, cwd: string)
     apiUrl: e.YOTO_API_URL,
     refreshInterval: Number(e.TOKEN_REFRESH_INTERVAL_HOURS) * 3_600_000,
     dataDir: e.DATA_DIR ?? (onRailway ? (volume ?? '/data') : cwd),
-    storageWarning: onRailway && !volume ? VOLUME_WARNING : undefined,
+    storageWarning: onRailway ? railwayWarning(volume, e.DATA_DIR) : undefined,
     keeperKey: e.KEEPER_KEY,
     publicUrls: e.PUBLIC_URL ?? (e.RAILWAY_PUBLIC_DOMAIN ? [`https://${e.RAILWAY_PUBLIC_DOMAIN}`] : []),
   })

@@ -31,9 +31,9 @@ export class KeeperError extends Error {
   constructor(
     readonly code: ErrorCode,
     message: string,
-    { hint, retryAfter, cause }: { hint?: string; retryAfter?: number; cause?: unknown } = {},
+    { hint, retryAfter }: { hint?: string; retryAfter?: number } = {},
   ) {
-    super(message, { cause })
+    super(message) // without a cause: h3 would take that for the error
     this.hint = hint
     this.retryAfter = retryAfter
   }
@@ -50,7 +50,7 @@ export class KeeperError extends Error {
 /** A failure of the store in the words of the API; other errors are returned as they are. */
 export function fromStorage(error: unknown): unknown {
   if (!(error instanceof StorageError)) return error
-  return new KeeperError('storage_unavailable', sentence(error.message), { hint: error.hint, cause: error })
+  return new KeeperError('storage_unavailable', sentence(error.message), { hint: error.hint })
 }
 
 function sentence(text: string): string {

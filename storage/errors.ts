@@ -14,8 +14,25 @@ export class StorageError extends Error {
     readonly code: StorageErrorCode,
     message: string,
     readonly hint?: string,
-    options?: ErrorOptions,
   ) {
-    super(message, options)
+    super(message)
   }
+}
+
+const MENDS: Record<string, string> = {
+  EACCES: 'Give the service the right to write there; on Railway set RAILWAY_RUN_UID=0, as volumes belong to root.',
+  EPERM: 'Give the service the right to write there; on Railway set RAILWAY_RUN_UID=0, as volumes belong to root.',
+  EROFS: 'The file system is read-only: mount it writable, or set DATA_DIR to a folder that is.',
+  ENOSPC: 'The disk is full: free some room, or enlarge the volume.',
+  EDQUOT: 'The disk quota is used up: free some room, or enlarge the volume.',
+  ENOENT: 'The folder is not there: mount the volume, or set DATA_DIR to a folder that exists.',
+  ENOTDIR: 'DATA_DIR must name a folder.',
+  EISDIR: 'A directory is in the place of a file: move it away.',
+}
+
+/** A file system's error in words: what could not be done, its code, and what mends it. Ours are returned as they are. */
+export function fileError(error: unknown, what: string): StorageError {
+  if (error instanceof StorageError) return error
+  const code = (error as { code?: string })?.code ?? 'unknown error'
+  return new StorageError('unavailable', `${what}: ${code}`, MENDS[code])
 }

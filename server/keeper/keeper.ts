@@ -108,6 +108,8 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   /** The store was emptied while we hold a sign-in, and does not take it back. */
   let lost: KeeperError | undefined
   let unwritable: KeeperError | undefined
+  /** A write of the record that failed, and is owed to the store. */
+  let owed: (() => Promise<void>) | undefined
   /** A refresh of the stored token was begun and its outcome is not known (rule 5). */
   let intentFound = false
   /** A token that appeared in the store without its record; another instance may be about to write that. */
@@ -168,8 +170,10 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   /** Reads the store and takes over what it holds. Nothing kept in memory is given up when both of our records are gone (rule 10). */
   async function takeOver(): Promise<Seen> {
     let stored: StoredToken | undefined
+    let record: TokenRecord | undefined
     try {
       stored = await readToken(storage)
+      record = await readRecord(storage)
       unusable = undefined
     } catch (error) {
       const failure = fromStorage(error) as KeeperError
@@ -178,7 +182,6 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       if (failure.code === 'needs_sign_in') forget()
       throw failure
     }
-    const record = await readRecord(storage)
     if (!stored && !record && known) return { lost: true }
     if (!stored) {
       forget()
@@ -196,7 +199,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       if (set) trouble = undefined // another instance got through
     }
     known = stored
-    refusal = isAbout(record?.refusal, stored.fingerprint) ? record?.refusal?.message : undefined
+    if (!owed) refusal = record?.refusals?.find((one) => isAbout(one, stored.fingerprint))?.message
     intentFound = isAbout(record?.intent, stored.fingerprint)
     return { stored, record, lost: false }
   }
@@ -231,23 +234,25 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     let raw: string | undefined
     try {
       raw = (await readToken(storage))?.raw
-      unusable = undefined
     } catch {
       await takeOver().catch(() => {}) // says what is wrong
       if (unusable && unusable.message !== wasUnusable?.message) noteProblem('unusable', unusable)
       return
     }
+    if (raw === known?.raw) lost = undefined
     if (raw === known?.raw && !wasUnusable) return
     if (raw !== undefined && raw !== sighted && !(await hasRecord(raw))) {
       sighted = raw // once more, at the next look
       return
     }
     const seen = await takeOver()
-    if (seen.lost) return inLease(saveAgain)
-    if (before && !seen.stored) {
-      journal.add('sign_out', 'elsewhere', 'The stored token was removed: signed out.')
-      if (seen.record && !seen.record.signed_out) await inLease(markSignedOut)
+    if (seen.lost) {
+      return inLease(saveAgain).catch((error) => {
+        lost ??= noteProblem('not_saved', fromStorage(error) as KeeperError)
+      })
     }
+    if (before && !seen.stored) journal.add('sign_out', 'elsewhere', 'The stored token was removed: signed out.')
+    closeRecord(seen)
     if (before && seen.stored && !current) {
       journal.add('sign_in', 'replaced', 'Another token was put in the place of the stored one.')
     }
@@ -267,10 +272,22 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     }
   }
 
-  /** The access token in the record goes too. Without a fingerprint: whoever puts the file back is signed in again. */
-  async function markSignedOut(): Promise<void> {
-    if (await storage.getItemRaw(REFRESH_TOKEN)) return
-    await writeRecord(storage, { version: 1, signed_out: { at: new Date(clock.wall()).toISOString() } })
+  /**
+   * The token was removed from outside: the access token in its record is to go too. Without a fingerprint: whoever puts the file
+   * back is signed in again.
+   */
+  function closeRecord({ stored, record }: Seen): void {
+    if (stored || !record || record.signed_out) return
+    owed = async () => {
+      if (await storage.getItemRaw(REFRESH_TOKEN)) return
+      await writeRecord(storage, { version: 1, signed_out: { at: new Date(clock.wall()).toISOString() } })
+    }
+  }
+
+  /** Under the lease: what is owed to the store, as far as it can be had now. */
+  async function payOwed(): Promise<void> {
+    await owed?.()
+    owed = undefined
   }
 
   /** Rule 10: both records gone while we hold a sign-in: the store was lost, not the sign-in. */
@@ -317,11 +334,16 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
         unsaved = undefined
         return settleConflict(set, held)
       }
-      const failure = fromStorage(error) as KeeperError
-      if (!unsaved) noteProblem('not_saved', failure)
-      unsaved = { set, expected, error: failure, notBefore: clock.monotonic() + STORAGE_PAUSE }
+      hold(set, expected, error)
     }
     use(set)
+  }
+
+  /** Rule 8. */
+  function hold(set: TokenSet, expected: string | null | undefined, error: unknown): void {
+    const failure = fromStorage(error) as KeeperError
+    if (!unsaved) noteProblem('not_saved', failure)
+    unsaved = { set, expected, error: failure, notBefore: clock.monotonic() + STORAGE_PAUSE }
   }
 
   async function saveUnsaved(held: HeldLease): Promise<void> {
@@ -335,6 +357,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     unusable = undefined
     trouble = undefined
     lost = undefined
+    owed = undefined
     intentFound = false
     failures = 0
   }
@@ -344,6 +367,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     const seen = await takeOver()
     if (seen.lost || (!seen.stored && !seen.record)) return keep(set, null, held)
     if (!sharesFate(set, seen, !(await isLost(held)))) await revoke(config, set.refreshToken)
+    closeRecord(seen)
     const what = seen.stored ? 'replaced' : 'removed'
     journal.add(
       'refresh',
@@ -412,13 +436,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     if (!stored || !config.clientId || refusal !== undefined || isNews(named)) return
 
     const mayHaveRotated = intentFound
-    // Where the record is not about this token, it was put there by hand; or the last refresh got no further than its first write.
-    const ours = seen.record && (seen.record.fingerprint === stored.fingerprint || seen.record.intent)
-    const record: TokenRecord = {
-      ...(ours && seen.record),
-      version: 1,
-      family: (ours && seen.record?.family) || stored.fingerprint,
-    }
+    const record = recordFor(stored, seen.record)
     await writeRecord(storage, { ...record, intent: aboutToken(stored.fingerprint) })
     const { outcome, sent, lostOne } = await send(stored.token, held)
 
@@ -438,13 +456,22 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       refusal = outcome.message
       intentFound = false
       journal.add('refresh', 'refused', `${outcome.message} The sign-in is over.`)
-      const refused = { ...aboutToken(stored.fingerprint), message: outcome.message }
-      await writeRecord(storage, { ...record, intent: undefined, refusal: refused }).catch(() => {})
+      const refusals = [...(record.refusals ?? []), { ...aboutToken(stored.fingerprint), message: outcome.message }]
+      owed = () => writeRecord(storage, { ...record, refusals })
+      await payOwed().catch(() => {})
       return
     }
     if (outcome.meaning === 'unknown' || lostOne || mayHaveRotated) intentFound = true
-    else await writeRecord(storage, { ...record, intent: undefined }).catch(() => {})
+    else await writeRecord(storage, record).catch(() => {})
     throw noteOutcome(outcome)
+  }
+
+  /** What is known about a token; where its record is about another, that is nothing. */
+  function recordFor({ fingerprint }: StoredToken, record: TokenRecord | undefined): TokenRecord {
+    if (record?.fingerprint === fingerprint)
+      return { ...record, intent: undefined, family: record.family ?? fingerprint }
+    // After an intent the last rotation got no further than its first write; else the token was put there by hand.
+    return { version: 1, fingerprint, family: (record?.intent && record.family) ?? fingerprint }
   }
 
   /** Sends once, and after a lost answer once more, as a reuse leeway may be open (rule 7). */
@@ -494,7 +521,13 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
 
   function isRefreshDue(): boolean {
     if (!isRefreshPossible()) return false
-    return !current || intentFound || timeLeft(current, clock) <= refreshAheadAt(current, config.refreshInterval)
+    // After a failure somebody is waiting for it, even if it was not due.
+    return (
+      !current ||
+      intentFound ||
+      !!trouble ||
+      timeLeft(current, clock) <= refreshAheadAt(current, config.refreshInterval)
+    )
   }
 
   function isRefreshPossible(): boolean {
@@ -541,7 +574,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
 
   return {
     async start() {
-      await inTurn(takeOver).catch(() => {})
+      await inTurn(takeOver).then(closeRecord, () => {})
       if (unusable) noteProblem('unusable', unusable)
       await inTurn(probe)
       if (isRefreshDue()) refresh().catch(() => {})
@@ -563,6 +596,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     },
 
     async refreshNow() {
+      if (unsaved) throw unsaved.error
       if (isJustIssued(current)) return
       if (
         trouble &&
@@ -576,16 +610,21 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     },
 
     async signIn(tokens, sent) {
-      await inTurnWithLease(async (held) => {
+      const set = await tokenSetFrom(tokens, sent, { refreshToken: '', clientId: config.clientId ?? '' })
+      const done = inTurnWithLease(async (held) => {
         const old = unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token
         const oldRecord = await readRecord(storage).catch(() => undefined)
         const wasRefused = refusal !== undefined
-        const set = await tokenSetFrom(tokens, sent, { refreshToken: '', clientId: config.clientId ?? '' })
         await keep(set, undefined, held)
         // Rule 9, but for a family that is dead already or would not die alone. A new sign-in that is not saved yet needs the old one.
         if (!old || old === set.refreshToken || wasRefused || unsaved) return
         const stored = { raw: old, token: old, fingerprint: await fingerprintOf(old) }
         if (!sharesFate(set, { stored, record: oldRecord, lost: false })) void revoke(config, old)
+      })
+      await done.catch((error) => {
+        if (!(error instanceof StorageError)) throw error
+        hold(set, undefined, error) // the lease cannot be had; the code is spent all the same
+        use(set)
       })
     },
 
@@ -608,7 +647,8 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
         unsaved = undefined
         unusable = undefined
         forget()
-        if (!written) await writeRecord(storage, record)
+        if (!written) owed = () => writeRecord(storage, record)
+        await payOwed().catch(() => {})
         if (kept) journal.add('sign_out', 'ok', revoked ? 'Signed out.' : 'Signed out here; Yoto could not be told.')
         return { wasSignedIn: kept !== undefined, revoked }
       })
@@ -634,6 +674,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       if (!unsaved) await inTurn(look).catch(() => {})
       else if (clock.monotonic() >= unsaved.notBefore) await inTurnWithLease(saveUnsaved).catch(() => {})
       if (unwritable) await inTurn(probe)
+      if (owed) await inTurnWithLease(payOwed).catch(() => {})
       if (isRefreshDue()) await refresh().catch(() => {})
     },
 

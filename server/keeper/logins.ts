@@ -266,6 +266,8 @@ export function createLogins(parts: {
         })
       }
       if (!isOpen(login)) return { status: login.status, message: login.message, error: login.error }
+      // The tick that ends it may have to wait for a dead instance's lease.
+      if (clock.wall() >= Date.parse(login.expires_at)) return { status: 'expired', message: 'The code has run out.' }
       watch(handle, login)
       const trouble = open.get(handle)?.trouble
       return {

@@ -37,8 +37,8 @@ const Record = v.object({
   subject: v.optional(v.string()),
   /** A refresh was about to be sent; its outcome is not known (rule 5). */
   intent: v.optional(About),
-  /** Yoto has refused this token: it is never sent again (rule 7). */
-  refusal: v.optional(v.object({ ...About.entries, message: v.string() })),
+  /** Yoto has refused this token: it is never sent again (rule 7). One for each client and server that has tried. */
+  refusals: v.optional(v.array(v.object({ ...About.entries, message: v.string() }))),
   /** Somebody signed out; with a fingerprint: by the button, and this token is to be removed if it is still there. */
   signed_out: v.optional(v.object({ at: v.string(), fingerprint: v.optional(v.string()) })),
 })

@@ -56,7 +56,7 @@ export function classify(answer: Answer, now: number): Outcome {
       meaning: 'tokens',
       tokens: {
         accessToken: access_token,
-        refreshToken: refresh_token,
+        refreshToken: refresh_token ?? undefined,
         expiresIn: Math.min(expires_in * 1000, LONGEST_LIFE),
         scope,
       },

@@ -16,8 +16,8 @@ const Seconds = v.pipe(
  */
 export const TokenAnswer = v.object({
   access_token: Token,
-  refresh_token: v.optional(Token),
-  expires_in: v.fallback(v.optional(Seconds, 3600), 3600),
+  refresh_token: v.nullish(Token),
+  expires_in: v.fallback(v.optional(v.pipe(Seconds, v.minValue(1)), 3600), 3600),
   scope: v.fallback(v.optional(v.string()), undefined),
 })
 

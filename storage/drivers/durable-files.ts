@@ -3,7 +3,7 @@ import { constants, linkSync, readFileSync, renameSync, unlinkSync } from 'node:
 import { lstat, open, readdir, readFile, readlink, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type Driver, defineDriver } from 'unstorage'
-import { StorageError } from '../errors'
+import { fileError, StorageError } from '../errors'
 
 export interface DurableFilesOptions {
   /** The folder that holds the files; it must exist. */
@@ -187,25 +187,11 @@ function notAFile(key: string, what: string): StorageError {
   return new StorageError('unusable', `${key} is ${what}`, `Move ${key} away; it is left as it is.`)
 }
 
-const MENDS: Record<string, string> = {
-  EACCES: 'Give the service the right to write there; on Railway set RAILWAY_RUN_UID=0, as volumes belong to root.',
-  EPERM: 'Give the service the right to write there; on Railway set RAILWAY_RUN_UID=0, as volumes belong to root.',
-  EROFS: 'The file system is read-only: mount it writable, or set DATA_DIR to a folder that is.',
-  ENOSPC: 'The disk is full: free some room, or enlarge the volume.',
-  EDQUOT: 'The disk quota is used up: free some room, or enlarge the volume.',
-  ENOENT: 'The folder is not there: mount the volume, or set DATA_DIR to a folder that exists.',
-  ENOTDIR: 'DATA_DIR must name a folder.',
-  EISDIR: 'A directory is in the place of a file: move it away.',
-}
-
 function asStorageError(
   error: unknown,
   what: 'read' | 'write' | 'remove' | 'list',
   key: string,
   dir: string,
 ): StorageError {
-  if (error instanceof StorageError) return error
-  const code = (error as NodeJS.ErrnoException)?.code ?? 'unknown error'
-  const place = key ? basename(key) : dir
-  return new StorageError('unavailable', `cannot ${what} ${place} in ${dir}: ${code}`, MENDS[code], { cause: error })
+  return fileError(error, `cannot ${what} ${key ? `${basename(key)} in ` : ''}${dir}`)
 }

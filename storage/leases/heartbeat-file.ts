@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { lstat, lutimes, readdir, readlink, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { StorageError } from '../errors'
+import { fileError, StorageError } from '../errors'
 import type { HeldLease, Lease } from '../lease'
 
 /** Milliseconds between two beats of a holder. */
@@ -12,7 +12,7 @@ const DEAD_AFTER = 5_000
 /** Milliseconds between two looks of somebody who waits. */
 const LOOK = 25
 /** A look that comes later than this after the one before says more about the onlooker than about the holder. */
-const LONGEST_LOOK = 250
+const LONGEST_LOOK = 1_000
 
 /** A beat in 1970 says that the lease has been given back. */
 const RELEASED = new Date(0)
@@ -72,7 +72,7 @@ export function heartbeatFile(dir: string, name: string): Lease {
       return held
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
-      throw unavailable(error)
+      throw fileError(error, `cannot take the lease in ${dir}`)
     }
   }
 
@@ -125,11 +125,6 @@ export function heartbeatFile(dir: string, name: string): Lease {
         await sleep(LOOK)
       }
     },
-  }
-
-  function unavailable(error: unknown): StorageError {
-    const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
-    return new StorageError('unavailable', `cannot take the lease in ${dir}: ${code}`, undefined, { cause: error })
   }
 }
 

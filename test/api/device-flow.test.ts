@@ -198,11 +198,14 @@ describe.concurrent('a sign-in by code', () => {
     expect(Math.min(...gaps(yoto))).toBeGreaterThan(500) // counted from the sending, as nobody lived to see the answer
   })
 
-  it('that ran out while the service was down is over', async (context) => {
-    const { keeper, run } = await scene(context, { deviceCodeTtl: 1 })
-    const end = Date.now() + 1_000
+  it('that ran out while the service was down is over, even if that was killed in the middle of a poll', async (context) => {
+    const { yoto, keeper, run } = await scene(context, { deviceCodeTtl: 2 })
+    const poll = yoto.hold({ grant_type: DEVICE_GRANT })
     const login = await keeper.start()
+    const end = Date.now() + 2_000
+    await poll.reached
     await keeper.kill()
+    poll.release()
     await waitUntil(() => Date.now() > end, { what: 'the code had run out' })
     const restarted = await run()
     expect(await restarted.outcome(login, { timeout: 3_000 })).toMatchObject({ status: 'expired' })

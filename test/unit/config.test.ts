@@ -104,6 +104,16 @@ describe('readConfig', () => {
     expect(read({ ...railway, RAILWAY_VOLUME_MOUNT_PATH: '/data' }).storageWarning).toBeUndefined()
     expect(read().storageWarning).toBeUndefined()
   })
+
+  it.each([
+    ['/data', false],
+    ['/data/keeper', false],
+    ['/database', true],
+    ['/elsewhere', true],
+  ])('warns on Railway of a DATA_DIR that is not on the volume: %s', (dir, warns) => {
+    const env = { RAILWAY_ENVIRONMENT_NAME: 'production', RAILWAY_VOLUME_MOUNT_PATH: '/data', DATA_DIR: dir }
+    expect(read(env).storageWarning !== undefined).toBe(warns)
+  })
 })
 
 /** Each value is wrong, and has `hush` in it: a secret that no message may repeat. */

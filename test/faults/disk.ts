@@ -1,0 +1,69 @@
+import { execFileSync } from 'node:child_process'
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** A file system of 64 kB, so that a disk can be full or read-only at the wrong moment. */
+
+const mounted = new Set<string>()
+
+export interface SmallDisk {
+  dir: string
+  /** Until nothing more can be written. */
+  fill(): void
+  free(): void
+  readOnly(yes: boolean): void
+  cover(other: string): () => void
+  unmount(): void
+}
+
+/** Mounts one at `dir`; to be unmounted by whoever has asked for it. */
+export function mountSmallDisk(dir: string): SmallDisk {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=755', 'tmpfs', dir], { stdio: 'pipe' })
+  mounted.add(dir)
+  const filler = join(dir, 'filler')
+  return {
+    dir,
+    fill() {
+      const file = openSync(filler, 'w')
+      try {
+        for (;;) writeSync(file, Buffer.alloc(4096))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+      } finally {
+        closeSync(file)
+      }
+    },
+    free: () => rmSync(filler),
+    readOnly: (yes) => execFileSync('mount', ['-o', `remount,${yes ? 'ro' : 'rw'}`, dir], { stdio: 'pipe' }),
+    /** Lays it over another folder too, as it is, until the returned function is called. */
+    cover(other) {
+      execFileSync('mount', ['--bind', dir, other], { stdio: 'pipe' })
+      mounted.add(other)
+      return () => unmount(other)
+    },
+    unmount: () => unmount(dir),
+  }
+}
+
+function unmount(dir: string): void {
+  if (mounted.delete(dir)) execFileSync('umount', ['--lazy', dir], { stdio: 'pipe' })
+}
+
+process.on('exit', () => {
+  for (const dir of mounted) execFileSync('umount', ['--lazy', dir], { stdio: 'pipe' })
+})
+
+/** Mounting asks for root. */
+export const canMount = (() => {
+  const dir = mkdtempSync(join(tmpdir(), 'mount-'))
+  try {
+    mkdirSync(join(dir, 'disk'))
+    mountSmallDisk(join(dir, 'disk')).unmount()
+    return true
+  } catch {
+    return false
+  } finally {
+    rmSync(dir, { recursive: true, force: true })
+  }
+})()
