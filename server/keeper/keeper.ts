@@ -1,7 +1,7 @@
 import { type HeldLease, type Lease, StorageError, type TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { fromStorage, KeeperError } from '../errors'
-import type { IssuedTokens, Outcome } from '../yoto/outcome'
+import type { IssuedTokens } from '../yoto/outcome'
 import { sendRefresh } from '../yoto/refresh'
 import { revoke } from '../yoto/revoke'
 import type { Clock } from './clock'
@@ -17,6 +17,7 @@ import {
   writeRecord,
 } from './records'
 import { fingerprintOf, lifetime, margin, refreshAheadAt, type TokenSet, timeLeft, tokenSetFrom } from './token-set'
+import { STORAGE_PAUSE, type Trouble, troubleOf } from './trouble'
 
 export interface KeeperParts {
   config: Config
@@ -26,16 +27,6 @@ export interface KeeperParts {
   clock: Clock
   /** Removes what a crash left behind; called under the lease. */
   removeLeftovers(): Promise<void>
-}
-
-/** What stands in the way of a refresh, and from when on (monotonic, ms) another attempt makes sense. */
-interface Trouble {
-  kind: 'yoto_unreachable' | 'misconfigured' | 'storage'
-  error: KeeperError
-  at: number
-  notBefore: number
-  /** Yoto itself named the time to wait. */
-  told: boolean
 }
 
 /** Rule 8: what Yoto has issued and the store has not taken yet. */
@@ -89,9 +80,6 @@ export interface Keeper {
 
 /** Milliseconds. */
 const JUST_REFRESHED = 10_000
-const MISCONFIGURED_PAUSE = 300_000
-const LONGEST_BACKOFF = 300_000
-const STORAGE_PAUSE = 1_000
 
 export function createKeeper({ config, storage, lease, journal, clock, removeLeftovers }: KeeperParts): Keeper {
   /** The refresh token in the store, as last seen. */
@@ -100,7 +88,8 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   let current: TokenSet | undefined
   let refusal: string | undefined
   let unusable: KeeperError | undefined
-  let trouble: Trouble | undefined
+  /** Since when, by the monotonic clock. */
+  let trouble: (Trouble & { since: number }) | undefined
   let failures = 0
   let unsaved: Unsaved | undefined
   /** The lease is kept for as long as something is unsaved. */
@@ -412,8 +401,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       const failure = fromStorage(error) as KeeperError
-      noteTrouble('storage', failure, STORAGE_PAUSE)
-      throw failure
+      throw inTrouble({ kind: 'storage', error: failure, pause: STORAGE_PAUSE, told: false })
     }
   }
 
@@ -463,7 +451,8 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     }
     if (outcome.meaning === 'unknown' || lostOne || mayHaveRotated) intentFound = true
     else await writeRecord(storage, record).catch(() => {})
-    throw noteOutcome(outcome)
+    journal.add('refresh', outcome.meaning, outcome.message)
+    throw inTrouble(troubleOf(outcome, failures++))
   }
 
   /** What is known about a token; where its record is about another, that is nothing. */
@@ -485,33 +474,14 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     }
   }
 
-  function noteOutcome(outcome: Exclude<Outcome, { meaning: 'tokens' | 'refused' }>): KeeperError {
-    const { meaning, message } = outcome
-    journal.add('refresh', meaning, message)
-    switch (meaning) {
-      case 'misconfigured':
-        return noteTrouble(
-          'misconfigured',
-          new KeeperError('yoto_error', message, { hint: outcome.hint }),
-          MISCONFIGURED_PAUSE,
-        )
-      case 'not_now': {
-        const error = new KeeperError('yoto_unreachable', message, { retryAfter: outcome.retryAfter })
-        return noteTrouble('yoto_unreachable', error, outcome.retryAfter, true)
-      }
-      default: {
-        // 1 s, 2 s, 4 s … 5 min, each with jitter so that instances do not come back together
-        const backoff = Math.min(1_000 * 2 ** failures++, LONGEST_BACKOFF) * (0.5 + Math.random() / 2)
-        const code = meaning === 'not_sent' ? 'yoto_unreachable' : outcome.code
-        return noteTrouble('yoto_unreachable', new KeeperError(code, message, { retryAfter: backoff }), backoff)
-      }
-    }
+  function inTrouble(what: Trouble): KeeperError {
+    trouble = { ...what, since: clock.monotonic() }
+    return what.error
   }
 
-  function noteTrouble(kind: Trouble['kind'], error: KeeperError, pause: number, told = false): KeeperError {
-    const at = clock.monotonic()
-    trouble = { kind, error, at, notBefore: at + pause, told }
-    return error
+  /** A pause between two attempts is on. */
+  function isPausing(): boolean {
+    return !!trouble && clock.monotonic() < trouble.since + trouble.pause
   }
 
   /** The access token in memory, with at least `need` ms of life. */
@@ -531,8 +501,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   }
 
   function isRefreshPossible(): boolean {
-    const waiting = trouble && clock.monotonic() < trouble.notBefore
-    return !!known && refusal === undefined && !unusable && !unsaved && !closing && !!config.clientId && !waiting
+    return !!known && refusal === undefined && !unusable && !unsaved && !closing && !!config.clientId && !isPausing()
   }
 
   function storageTrouble(): KeeperError | undefined {
@@ -598,13 +567,9 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     async refreshNow() {
       if (unsaved) throw unsaved.error
       if (isJustIssued(current)) return
-      if (
-        trouble &&
-        clock.monotonic() < trouble.notBefore &&
-        (trouble.told || clock.monotonic() - trouble.at < JUST_REFRESHED)
-      ) {
-        throw trouble.error
-      }
+      // Whoever asks may cut a pause short, but not one that Yoto asked for, and not in a storm.
+      const patient = trouble && (trouble.told || clock.monotonic() - trouble.since < JUST_REFRESHED)
+      if (trouble && patient && isPausing()) throw trouble.error
       if (known && refusal === undefined) await refresh()
       if (unsaved || refusal !== undefined || !current) throw whyNone()
     },
