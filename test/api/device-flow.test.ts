@@ -199,10 +199,10 @@ describe.concurrent('a sign-in by code', () => {
   })
 
   it('that ran out while the service was down is over, even if that was killed in the middle of a poll', async (context) => {
-    const { yoto, keeper, run } = await scene(context, { deviceCodeTtl: 2 })
+    const { yoto, keeper, run } = await scene(context, { deviceCodeTtl: 8 })
     const poll = yoto.hold({ grant_type: DEVICE_GRANT })
     const login = await keeper.start()
-    const end = Date.now() + 2_000
+    const end = Date.now() + 8_000
     await poll.reached
     await keeper.kill()
     poll.release()

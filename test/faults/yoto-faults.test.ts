@@ -129,7 +129,7 @@ describe.concurrent('Yoto says: not now', () => {
   it.for<[name: string, code: number, seconds: number, retryAfter: 'seconds' | 'date']>([
     ['503 with Retry-After', 503, 4, 'seconds'],
     ['429 with Retry-After', 429, 4, 'seconds'],
-    ['503 with Retry-After as a date', 503, 6, 'date'],
+    ['503 with Retry-After as a date', 503, 15, 'date'], // longer than a start on a busy machine,
   ])('%s: it is not asked before, and then it is', async ([, code, seconds, format], context) => {
     const rehearse = async (access: 'valid' | 'expired') => {
       const scene = await setScene(context, access)
