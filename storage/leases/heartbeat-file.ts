@@ -56,21 +56,23 @@ export function heartbeatFile(dir: string, name: string): Lease {
   }
 
   async function tryAcquire(): Promise<HeldLease | undefined> {
+    let held: HeldLease | undefined
     try {
       const term = await latestTerm()
       if (!(await isFree(term))) return undefined
       const ours = term + 1
       await symlink(id, pathOf(ours))
-      const held = hold(ours)
+      held = hold(ours)
       // The term may have been won and ended by others between the look and the creation.
-      if ((await latestTerm()) !== ours) {
-        await held.release()
-        await unlink(pathOf(ours)).catch(() => {})
-        return undefined
+      if ((await latestTerm()) === ours) {
+        await removeTermsBefore(ours)
+        return held
       }
-      await removeTermsBefore(ours)
-      return held
+      await held.release()
+      await unlink(pathOf(ours)).catch(() => {})
+      return undefined
     } catch (error) {
+      await held?.release() // or it would go on beating for nobody
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
       throw fileError(error, `cannot take the lease in ${dir}`)
     }
