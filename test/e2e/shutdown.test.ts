@@ -1,0 +1,55 @@
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, type TestContext } from 'vitest'
+import { type Keeper, startKeeper } from '../support/keeper-process'
+import { type StandIn, startStandIn } from '../support/stand-in'
+
+// SIGTERM and SIGINT (rule 11): a refresh under way and its save are waited for, whatever else is still open.
+
+/** A service whose first refresh has reached Yoto and is kept waiting there, and a request that never ends. */
+async function duringRefresh(context: TestContext): Promise<{ keeper: Keeper; yoto: StandIn; release(): void }> {
+  const yoto = await startStandIn()
+  const cwd = mkdtempSync(join(tmpdir(), 'shutdown-'))
+  context.onTestFinished(async () => {
+    await yoto.stop()
+    rmSync(cwd, { recursive: true })
+  })
+  writeFileSync(join(cwd, '.yoto_refresh_token'), yoto.seed().refresh_token)
+  const hold = yoto.hold({ grant_type: 'refresh_token' })
+  const env = { YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, YOTO_API_URL: yoto.url }
+  const keeper = await startKeeper({ cwd, env })
+  await hold.reached
+  const { port } = new URL(keeper.url)
+  const endless = connect(Number(port), '127.0.0.1').on('error', () => {})
+  endless.write(`POST /api/auth/poll HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${keeper.key}\r\n`)
+  endless.write('Content-Length: 1000\r\n\r\n{')
+  await once(endless, 'connect').catch(() => {})
+  context.onTestFinished(() => void endless.destroy())
+  return { keeper, yoto, release: hold.release }
+}
+
+describe.concurrent.each(['SIGTERM', 'SIGINT'] as const)('%s in the middle of a refresh', (signal) => {
+  it('waits for the answer and its save, and ends', async (context) => {
+    const { keeper, yoto, release } = await duringRefresh(context)
+    const ended = keeper.kill(signal)
+    release()
+    expect(await ended).toEqual({ code: 0, signal: null })
+    expect(readFileSync(join(keeper.cwd, '.yoto_refresh_token'), 'utf8')).toBe(yoto.currentRefreshToken())
+    expect(yoto.counts.refresh_ok).toBe(1)
+    const again = await startKeeper({
+      cwd: keeper.cwd,
+      env: { YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url },
+    })
+    expect((await again.json('/api/token')).status).toBe(200)
+    expect(yoto.counts.refresh_ok).toBe(1)
+    await again.stop()
+  })
+
+  it('ends all the same when no answer comes', async (context) => {
+    const { keeper } = await duringRefresh(context)
+    expect(await keeper.kill(signal)).toEqual({ code: 0, signal: null })
+  })
+})
