@@ -34,7 +34,8 @@ interface Unsaved {
   set: TokenSet
   /** What the store must still hold; undefined: a sign-in, which replaces whatever is there. */
   expected: string | null | undefined
-  error: KeeperError
+  /** Missing where the lease was lost, and what the store holds now is about to be seen. */
+  error?: KeeperError
   notBefore: number
 }
 
@@ -228,8 +229,11 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       if (unusable && unusable.message !== wasUnusable?.message) noteProblem('unusable', unusable)
       return
     }
-    if (raw === known?.raw) lost = undefined
-    if (raw === known?.raw && !wasUnusable) return
+    if (raw === known?.raw && !wasUnusable) {
+      lost = undefined
+      await lookForIntent()
+      return
+    }
     if (raw !== undefined && raw !== sighted && !(await hasRecord(raw))) {
       sighted = raw // once more, at the next look
       return
@@ -245,6 +249,13 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     if (before && seen.stored && !current) {
       journal.add('sign_in', 'replaced', 'Another token was put in the place of the stored one.')
     }
+  }
+
+  /** Another instance may have died over a refresh: while a leeway may be open, it is for those that live to repeat it (rule 5). */
+  async function lookForIntent(): Promise<void> {
+    if (!known || intentFound) return
+    const record = await readRecord(storage)
+    intentFound = isAbout(record?.intent, known.fingerprint)
   }
 
   async function hasRecord(raw: string): Promise<boolean> {
@@ -316,12 +327,17 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   async function keep(set: TokenSet, expected: string | null | undefined, held: HeldLease): Promise<void> {
     try {
       await save(set, expected, held)
-      if (unsaved) journal.add('storage', 'saved', 'The sign-in has been saved.')
+      if (unsaved?.error) journal.add('storage', 'saved', 'The sign-in has been saved.')
       unsaved = undefined
     } catch (error) {
       if (isStorageError(error, 'conflict')) {
         unsaved = undefined
         return settleConflict(set, held)
+      }
+      // Whoever has taken over may have refreshed as well: that is settled under the lease, before anything is used or said.
+      if (isStorageError(error, 'lease_lost')) {
+        unsaved = { set, expected, notBefore: 0 }
+        throw error
       }
       hold(set, expected, error)
     }
@@ -331,7 +347,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   /** Rule 8. */
   function hold(set: TokenSet, expected: string | null | undefined, error: unknown): void {
     const failure = fromStorage(error) as KeeperError
-    if (!unsaved) noteProblem('not_saved', failure)
+    if (!unsaved?.error) noteProblem('not_saved', failure)
     unsaved = { set, expected, error: failure, notBefore: clock.monotonic() + STORAGE_PAUSE }
   }
 
@@ -392,12 +408,13 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     if (closing) throw new KeeperError('yoto_unreachable', 'The service is shutting down.', { retryAfter: 5_000 })
     if (unsaved) return // rule 8: no second rotation before the first is saved
     const named = current
+    const forIntent = intentFound && !trouble && !isTimeToRefresh()
     const answered = async () => {
       await takeOver()
       return !known || isNews(named)
     }
     try {
-      await inTurnWithLease((held) => refreshUnderLease(held, named), answered)
+      await inTurnWithLease((held) => refreshUnderLease(held, named, forIntent), answered)
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       const failure = fromStorage(error) as KeeperError
@@ -416,10 +433,12 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   }
 
   /** Rules 3 to 7, in their order. */
-  async function refreshUnderLease(held: HeldLease, named: TokenSet | undefined): Promise<void> {
-    if (unsaved || closing) return
+  async function refreshUnderLease(held: HeldLease, named: TokenSet | undefined, forIntent = false): Promise<void> {
+    if (unsaved) return saveUnsaved(held)
+    if (closing) return
     const seen = await takeOver()
     if (seen.lost) await saveAgain()
+    if (forIntent && !intentFound) return
     const stored = known
     if (!stored || !config.clientId || refusal !== undefined || isNews(named)) return
 
@@ -492,12 +511,11 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   function isRefreshDue(): boolean {
     if (!isRefreshPossible()) return false
     // After a failure somebody is waiting for it, even if it was not due.
-    return (
-      !current ||
-      intentFound ||
-      !!trouble ||
-      timeLeft(current, clock) <= refreshAheadAt(current, config.refreshInterval)
-    )
+    return intentFound || !!trouble || isTimeToRefresh()
+  }
+
+  function isTimeToRefresh(): boolean {
+    return !current || timeLeft(current, clock) <= refreshAheadAt(current, config.refreshInterval)
   }
 
   function isRefreshPossible(): boolean {
@@ -511,7 +529,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   function whyNone(): KeeperError {
     if (!config.clientId) return notConfigured()
     if (unusable) return unusable
-    if (unsaved) return unsaved.error
+    if (unsaved?.error) return unsaved.error
     if (refusal !== undefined) {
       return new KeeperError('needs_sign_in', `Yoto no longer accepts the sign-in. ${refusal}`, {
         hint: 'Sign in again on the page.',
@@ -565,7 +583,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     },
 
     async refreshNow() {
-      if (unsaved) throw unsaved.error
+      if (unsaved?.error) throw unsaved.error
       if (isJustIssued(current)) return
       // Whoever asks may cut a pause short, but not one that Yoto asked for, and not in a storm.
       const patient = trouble && (trouble.told || clock.monotonic() - trouble.since < JUST_REFRESHED)

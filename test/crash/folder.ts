@@ -1,8 +1,6 @@
-import { createHash, randomInt } from 'node:crypto'
-import { once } from 'node:events'
+import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { heartbeatFile } from '../../storage/leases/heartbeat-file'
@@ -132,7 +130,7 @@ async function replace(dir: string, name: string, text: string): Promise<void> {
 export async function startService(dir: string, yoto: { url: string; clientId: string }): Promise<Keeper> {
   while (starting.size >= AT_A_TIME) await Promise.race(starting)
   const env = { DATA_DIR: dir, YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url }
-  const start = quietPort().then((PORT) => startKeeper({ cwd: dir, env: { ...env, PORT } }))
+  const start = startKeeper({ cwd: dir, env })
   const settled = start
     .catch(() => {})
     .then(() => {
@@ -144,20 +142,3 @@ export async function startService(dir: string, yoto: { url: string; clientId: s
 
 const AT_A_TIME = 3
 const starting = new Set<Promise<void>>()
-
-let nextPort = randomInt(12_000, 30_000)
-
-/** Below the ports that the system gives to outgoing connections, of which there are thousands here: one could be taken in between. */
-async function quietPort(): Promise<string> {
-  for (;;) {
-    const port = nextPort++
-    const server = createServer()
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
-    })
-    if (!isFree) continue
-    server.close()
-    await once(server, 'close')
-    return String(port)
-  }
-}

@@ -37,6 +37,24 @@ type Context = Parameters<typeof setScene>[0]
 describe.concurrent('during a refresh, with its answer on the way,', () => {
   const LEEWAY = { leewayMs: 60_000 }
 
+  it('the process is killed: another one on the folder, with nothing to do, repeats it within the leeway', async (context) => {
+    const scene = await setScene(context, 'valid', LEEWAY)
+    const { yoto, dir, first } = scene
+    const [doomed, other] = [await scene.start(), await scene.start()]
+    const hold = yoto.hold({ grant_type: 'refresh_token' })
+    const asked = doomed.fetch('/api/auth/refresh', { method: 'POST' }).catch(() => {})
+    await hold.reached
+    await doomed.kill()
+    hold.release()
+    await asked
+    await waitUntil(() => storedToken(dir) === yoto.currentRefreshToken(), {
+      what: 'the other one had saved the new token',
+    })
+    expect(storedToken(dir)).not.toContain(first.refresh_token)
+    expect(yoto.counts).toMatchObject({ refresh_ok: 2, refresh_refused: 0 })
+    expect(await askStatus(other)).toMatchObject({ state: 'signed_in', authenticated: true })
+  })
+
   it.for(['valid', 'none'] as const)(
     'the token is replaced (by one with record: %s): that one counts, the other is revoked',
     async (access, context) => {
