@@ -318,9 +318,9 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     const raw = expected?.trim() === set.refreshToken ? expected : set.refreshToken
     await held.check()
     await storage.setItemRaw(REFRESH_TOKEN, raw, expected === undefined ? {} : { onlyIf: expected })
-    known = { raw, token: set.refreshToken, fingerprint: set.fingerprint }
     await held.check()
     await writeRecord(storage, recordOf(set))
+    known = { raw, token: set.refreshToken, fingerprint: set.fingerprint }
   }
 
   /** Saves what Yoto issued, then lets it be used. Where saving fails it is held in memory and tried again (rule 8). */

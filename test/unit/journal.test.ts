@@ -1,0 +1,63 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createStorage } from 'unstorage'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createJournal } from '../../server/keeper/journal'
+import durableFiles from '../../storage/drivers/durable-files'
+import { heartbeatFile } from '../../storage/leases/heartbeat-file'
+
+let dir: string
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'journal-'))
+})
+afterEach(() => rmSync(dir, { recursive: true, force: true }))
+
+const open = (print: (line: string) => void = () => {}) => {
+  const storage = createStorage({ driver: durableFiles({ dir }) })
+  return createJournal(storage, heartbeatFile(dir, '.yoto_journal_lease'), print)
+}
+
+describe('the journal', () => {
+  it('keeps the last 500 events, before and after they are written', async () => {
+    const journal = open()
+    for (let i = 0; i < 700; i++) journal.add('refresh', 'ok', `number ${i}`)
+    for (const events of [await journal.read(), await journal.flush().then(journal.read), await open().read()]) {
+      expect(events).toHaveLength(500)
+      expect([events[0]?.message, events[499]?.message]).toEqual(['number 200', 'number 699'])
+    }
+  })
+
+  it('counts repeats, also those of an event that is written already', async () => {
+    const journal = open()
+    for (let i = 0; i < 3; i++) journal.add('refresh', 'not_sent', 'Yoto cannot be reached.')
+    await journal.flush()
+    journal.add('refresh', 'not_sent', 'Yoto cannot be reached.')
+    journal.add('refresh', 'ok', 'Refreshed.')
+    await journal.flush()
+    const events = await open().read()
+    expect(events.map(({ outcome, count }) => [outcome, count])).toEqual([
+      ['not_sent', 4],
+      ['ok', undefined],
+    ])
+    expect(Date.parse(events[0]?.last_at ?? '')).toBeGreaterThanOrEqual(Date.parse(events[0]?.at ?? ''))
+  })
+
+  it('loses nothing to another instance that writes as well', async () => {
+    const [one, other] = [open(), open()]
+    one.add('sign_in', 'begun', 'by one')
+    other.add('sign_out', 'ok', 'by the other')
+    await one.flush()
+    await other.flush()
+    expect((await open().read()).map((event) => event.message)).toEqual(['by one', 'by the other'])
+  })
+
+  it('prints at once and never throws, even if it cannot be written', async () => {
+    rmSync(dir, { recursive: true })
+    const lines: string[] = []
+    const journal = open((line) => lines.push(line))
+    journal.add('storage', 'unavailable', 'The folder is gone.')
+    expect(lines).toEqual(['storage unavailable: The folder is gone.'])
+    await journal.flush()
+  })
+})
