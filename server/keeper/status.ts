@@ -1,6 +1,6 @@
 import { renderSVG } from 'uqr'
 import type { Config } from '../config'
-import { type Keeper, notConfigured } from './keeper'
+import { type Keeper, notConfigured, type Snapshot } from './keeper'
 import type { Logins } from './logins'
 
 export interface Status {
@@ -35,11 +35,12 @@ interface StatusParts {
 
 /** What `GET /api/auth/status` says. */
 export async function statusOf({ config, place, keeper, logins }: StatusParts): Promise<Status> {
-  const { set, timeLeft } = keeper.snapshot()
   const login = await logins.newest().catch(() => undefined)
+  const now = keeper.snapshot() // one moment for all that is said
+  const { set, timeLeft, refreshAt } = now
   const live = set && timeLeft > 0 ? set : undefined
   return {
-    ...describe(config, keeper),
+    ...describe(config, now),
     login: login && {
       device_code: login.handle,
       user_code: login.login.user_code,
@@ -50,18 +51,18 @@ export async function statusOf({ config, place, keeper, logins }: StatusParts): 
       interval: login.login.interval / 1000,
     },
     expires_at: live && new Date(live.expiresAt).toISOString(),
-    refresh_at: live && new Date(keeper.snapshot().refreshAt ?? live.expiresAt).toISOString(),
+    refresh_at: live && new Date(refreshAt ?? live.expiresAt).toISOString(),
     scope: live?.scope,
     account: live?.subject,
-    storage: storageOf(config, place, keeper),
+    storage: storageOf(config, place, now),
   }
 }
 
 function describe(
   config: Config,
-  keeper: Keeper,
+  now: Snapshot,
 ): Pick<Status, 'authenticated' | 'message' | 'state' | 'problem' | 'hint'> {
-  const { kept, timeLeft, refusal, unusable, trouble, notSaved, storage } = keeper.snapshot()
+  const { kept, timeLeft, refusal, unusable, trouble, notSaved, storage } = now
   const authenticated = timeLeft > 0 && config.clientId !== undefined
   if (!config.clientId) {
     const { message, hint } = notConfigured()
@@ -108,8 +109,8 @@ function durability(config: Config): 'not_durable' | undefined {
   return config.storageWarning ? 'not_durable' : undefined
 }
 
-function storageOf(config: Config, place: string, keeper: Keeper): Status['storage'] {
-  const { unusable, notSaved, storage } = keeper.snapshot()
+function storageOf(config: Config, place: string, now: Snapshot): Status['storage'] {
+  const { unusable, notSaved, storage } = now
   const problem = unusable ?? notSaved ?? storage
   return {
     place,
