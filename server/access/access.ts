@@ -1,6 +1,15 @@
 import type { TokenStorage } from '../../storage'
 import { KeeperError } from '../errors'
-import { equal, KEEPER_KEY, parseMadeKey, randomSecret, readOrMake, SESSION_SECRET, sign } from './secrets'
+import {
+  equal,
+  KEEPER_KEY,
+  type MadeKey,
+  parseMadeKey,
+  randomSecret,
+  readOrMake,
+  SESSION_SECRET,
+  sign,
+} from './secrets'
 
 /** Milliseconds that a browser stays unlocked. */
 export const SESSION_LIFETIME = 30 * 24 * 3_600_000
@@ -22,9 +31,9 @@ export interface Access {
  * A session is its end and a signature over that and the key, under a stored secret: a new key or a new secret ends it.
  */
 export function createAccess(storage: TokenStorage, keeperKey: string | undefined): Access {
-  let made: { key: string; used: boolean } | undefined
+  let made: MadeKey | undefined
 
-  async function madeKey(): Promise<{ key: string; used: boolean }> {
+  async function madeKey(): Promise<MadeKey> {
     if (made) return made
     const stored = await readOrMake(
       storage,

@@ -1,4 +1,5 @@
 import { StorageError, type TokenStorage } from '../../storage'
+import { hex, randomHex } from '../hex'
 import { parseJson } from '../yoto/outcome'
 
 export const KEEPER_KEY = '.yoto_keeper_key'
@@ -6,7 +7,7 @@ export const SESSION_SECRET = '.yoto_session_secret'
 
 /** 256 random bits in hexadecimal. */
 export function randomSecret(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return randomHex(256)
 }
 
 /** Reads a value, or makes it once: of several instances that start at the same time, all use the one that was first. */
@@ -41,7 +42,7 @@ export async function sign(secret: string, text: string): Promise<string> {
     'sign',
   ])
   const mac = await crypto.subtle.sign('HMAC', key, encoder.encode(text))
-  return Array.from(new Uint8Array(mac), (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return hex(mac)
 }
 
 /** `.yoto_keeper_key`: a key that was made because none was set. */

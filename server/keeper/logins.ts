@@ -2,6 +2,7 @@ import * as v from 'valibot'
 import type { HeldLease, Lease, TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
+import { randomHex } from '../hex'
 import { type PollOutcome, pollDeviceCode, requestDeviceCode } from '../yoto/device-code'
 import { parseJson } from '../yoto/outcome'
 import type { Clock } from './clock'
@@ -127,7 +128,7 @@ export function createLogins(parts: {
     }
     const now = clock.wall()
     const code = await requestDeviceCode(config)
-    const handle = randomHandle()
+    const handle = randomHex(128)
     const login: PendingLogin = {
       version: 1,
       client_id: config.clientId,
@@ -299,8 +300,4 @@ function wakeAt(login: PendingLogin, nextPollAt: number): number {
 
 function isOpen(login: PendingLogin | LoginOutcome): login is PendingLogin {
   return 'device_code' in login
-}
-
-function randomHandle(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

@@ -1,3 +1,4 @@
+import { hex } from '../hex'
 import type { IssuedTokens } from '../yoto/outcome'
 import type { Clock } from './clock'
 
@@ -22,7 +23,7 @@ export interface TokenSet {
 /** SHA-256 of a refresh token in hexadecimal: what records and logs use in its place. */
 export async function fingerprintOf(refreshToken: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(refreshToken))
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('')
+  return hex(digest)
 }
 
 /**

@@ -34,9 +34,15 @@ export function heartbeatFile(dir: string, name: string): Lease {
   const pathOf = (term: number) => join(dir, `${name}.${term}`)
   let observed = { term: 0, beat: -1, stillFor: 0, at: 0 }
 
+  /** Oldest first. */
+  async function terms(): Promise<number[]> {
+    const files = (await readdir(dir)).filter((file) => file.startsWith(`${name}.`))
+    const numbers = files.map((file) => Number(file.slice(name.length + 1)))
+    return numbers.filter(Number.isSafeInteger).sort((a, b) => a - b)
+  }
+
   async function latestTerm(): Promise<number> {
-    const terms = (await readdir(dir)).filter((file) => file.startsWith(`${name}.`))
-    return Math.max(0, ...terms.map((file) => Number(file.slice(name.length + 1))).filter(Number.isSafeInteger))
+    return (await terms()).at(-1) ?? 0
   }
 
   /** Whether the holder of `term` has given it back or is dead. */
@@ -80,12 +86,7 @@ export function heartbeatFile(dir: string, name: string): Lease {
 
   /** Oldest first, so that whoever finds the next term missing and its own there knows that there never was a next one. */
   async function removeTermsBefore(term: number): Promise<void> {
-    const old = (await readdir(dir))
-      .filter((file) => file.startsWith(`${name}.`))
-      .map((file) => Number(file.slice(name.length + 1)))
-      .filter((number) => number < term)
-      .sort((a, b) => a - b)
-    for (const number of old) await unlink(pathOf(number)).catch(() => {})
+    for (const old of await terms()) if (old < term) await unlink(pathOf(old)).catch(() => {})
   }
 
   function hold(term: number): HeldLease {
