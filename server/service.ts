@@ -16,7 +16,7 @@ export interface Service {
   keeper: Keeper
   logins: Logins
   journal: Journal
-  /** Begins nothing new, waits for a refresh and its save, at most 10 s (rule 11). */
+  /** Begins nothing new, waits for a refresh or a sign-in and its save, at most 10 s (rule 11). */
   close(): Promise<void>
 }
 
@@ -46,7 +46,7 @@ export async function createService(config: Config, backend: Backend, storage: T
     journal,
     async close() {
       for (const end of stop) end()
-      await Promise.race([keeper.close(), pause(LONGEST_FAREWELL)])
+      await Promise.race([keeper.close(logins.close()), pause(LONGEST_FAREWELL)])
       await Promise.race([journal.flush(), pause(1_000)])
     },
   }

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type AuthorizationServer, startAuthorizationServer } from './support/authorization-server'
 import { startKeeper } from './support/keeper-process'
 import { type StandIn, type StandInOptions, startStandIn } from './support/stand-in'
+import { waitUntil } from './support/wait-until'
 
 /** What the other tests lean on is tried here by itself, with nothing but fetch. */
 
@@ -280,7 +281,7 @@ describe('keeper process', () => {
       }).listen(process.env.PORT, process.env.HOST)`,
     )
     const keeper = await startKeeper({ entry, env: { YOTO_CLIENT_ID: 'x' } })
-    expect(keeper.log()).toContain(`cwd ${keeper.cwd}`)
+    await waitUntil(() => keeper.log().includes(`cwd ${keeper.cwd}`), { what: 'its log was read' })
     expect(await keeper.json('/')).toMatchObject({
       status: 200,
       body: { names: ['HOME', 'HOST', 'KEEPER_KEY', 'PATH', 'PORT', 'YOTO_CLIENT_ID'], key: `Bearer ${keeper.key}` },

@@ -75,8 +75,8 @@ export interface Keeper {
   snapshot(): Snapshot
   /** One look at the store and the clock; to be called every so often where there is background work. */
   tick(): Promise<void>
-  /** Begins nothing new, waits for what is under way (rule 11). */
-  close(): Promise<void>
+  /** Begins no refresh any more; waits for `others`, which may bring a sign-in, and for what is under way (rule 11). */
+  close(others?: Promise<void>): Promise<void>
 }
 
 /** Milliseconds. */
@@ -661,8 +661,9 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       if (isRefreshDue()) await refresh().catch(() => {})
     },
 
-    async close() {
+    async close(others) {
       closing = true
+      await others
       await queue
       if (unsaved) await inTurnWithLease(saveUnsaved).catch(() => {})
       if (unsaved)

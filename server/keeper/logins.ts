@@ -65,6 +65,8 @@ export interface Logins {
   newest(): Promise<{ handle: string; login: PendingLogin } | undefined>
   /** Polls what is due; to be called every so often. */
   tick(): Promise<void>
+  /** Begins no poll any more; resolves when the one under way, and the sign-in that it may bring, has ended. */
+  close(): Promise<void>
 }
 
 const PREFIX = '.yoto_login_'
@@ -84,6 +86,8 @@ export function createLogins(parts: {
   /** Logins that this process polls, with what went wrong lately. */
   const open = new Map<string, { nextPollAt: number; failures: number; trouble?: string }>()
   let beginning: Promise<unknown> = Promise.resolve()
+  let polling: Promise<unknown> = Promise.resolve()
+  let closing = false
   let lastCleaning = Number.NEGATIVE_INFINITY
 
   async function read(handle: string): Promise<PendingLogin | LoginOutcome | undefined> {
@@ -239,6 +243,14 @@ export function createLogins(parts: {
     await write(handle, { version: 1, ended_at: iso(clock.wall()), ...outcome })
   }
 
+  async function pollWhatIsDue(): Promise<void> {
+    for (const [handle, { nextPollAt }] of open) {
+      if (closing) return
+      if (clock.wall() >= nextPollAt || nextPollAt - clock.wall() > LONGEST_PAUSE + SLOWER) await advance(handle)
+    }
+    await removeOldOutcomes()
+  }
+
   async function removeOldOutcomes(): Promise<void> {
     if (clock.monotonic() - lastCleaning < 60_000) return
     lastCleaning = clock.monotonic()
@@ -284,11 +296,15 @@ export function createLogins(parts: {
       return logins[0]
     },
 
-    async tick() {
-      for (const [handle, { nextPollAt }] of open) {
-        if (clock.wall() >= nextPollAt || nextPollAt - clock.wall() > LONGEST_PAUSE + SLOWER) await advance(handle)
-      }
-      await removeOldOutcomes()
+    tick() {
+      const turn = pollWhatIsDue()
+      polling = turn.catch(() => {})
+      return turn
+    },
+
+    async close() {
+      closing = true
+      await Promise.all([beginning, polling])
     },
   }
 }

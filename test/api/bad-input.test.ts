@@ -299,7 +299,7 @@ describe.concurrent('a token file that', () => {
     const refusal = { error: expect.stringMatching(/needs_sign_in|storage_unavailable/), message: status.message }
     expect((await keeper.json('/api/token')).body).toMatchObject(refusal)
     expect((await keeper.json('/api/auth/refresh', { method: 'POST' })).body).toMatchObject(refusal)
-    expect(keeper.log()).toContain(status.message)
+    await waitUntil(() => keeper.log().includes(String(status.message)), { what: 'the log said so' })
     expect(await keeper.json('/api/health')).toMatchObject({ status: 200 })
     expect((await keeper.json('/api/ready')).status).toBe(signIn ? 200 : 503)
     expect(content()).toEqual(before)

@@ -1,13 +1,14 @@
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, type TestContext } from 'vitest'
 import { type Keeper, startKeeper } from '../support/keeper-process'
 import { type StandIn, startStandIn } from '../support/stand-in'
+import { waitUntil } from '../support/wait-until'
 
-// SIGTERM and SIGINT (rule 11): a refresh under way and its save are waited for, whatever else is still open.
+// SIGTERM and SIGINT (rule 11): what Yoto is about to issue and its save are waited for, whatever else is still open.
 
 /** A service whose first refresh has reached Yoto and is kept waiting there, and a request that never ends. */
 async function duringRefresh(context: TestContext): Promise<{ keeper: Keeper; yoto: StandIn; release(): void }> {
@@ -54,3 +55,34 @@ describe.concurrent.each(['SIGTERM', 'SIGINT'] as const)('%s in the middle of a 
     expect(await keeper.kill(signal)).toEqual({ code: 0, signal: null })
   })
 })
+
+it('waits for a sign-in that Yoto has granted, and cuts no write', { timeout: 30_000 }, async (context) => {
+  const yoto = await startStandIn({ interval: 1 })
+  context.onTestFinished(() => yoto.stop())
+  const env = { YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url }
+  const keeper = await startKeeper({ env })
+  const { body } = await keeper.json<{ user_code: string }>('/api/auth/start', { method: 'POST' })
+  yoto.approve(body.user_code)
+  const hold = yoto.hold()
+  await hold.reached
+  const ended = keeper.kill('SIGTERM')
+  await refusesConnections(keeper)
+  hold.release()
+  expect(await ended).toEqual({ code: 0, signal: null })
+  expect(readFileSync(join(keeper.cwd, '.yoto_refresh_token'), 'utf8')).toBe(yoto.currentRefreshToken())
+  expect(readdirSync(keeper.cwd).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  const again = await startKeeper({ cwd: keeper.cwd, env })
+  expect((await again.json('/api/token')).status).toBe(200)
+  expect(yoto.counts.refresh_ok).toBe(0)
+  await again.stop()
+})
+
+/** The signal has arrived. */
+async function refusesConnections({ url }: Keeper): Promise<void> {
+  const isRefused = () =>
+    fetch(`${url}/api/health`).then(
+      () => false,
+      () => true,
+    )
+  await waitUntil(isRefused, { what: 'the service had begun to stop' })
+}

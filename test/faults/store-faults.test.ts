@@ -277,7 +277,7 @@ describe.concurrent('a folder', () => {
     await expectStored(dir, first.refresh_token)
     expect(storedRecord(dir)).toMatchObject({ access_token: first.access_token })
     await waitUntil(async () => !(await askStatus(keeper)).problem, { what: 'all was well' })
-    expect(keeper.log()).toContain('saved again')
+    await waitUntil(() => keeper.log().includes('saved again'), { what: 'the log said so' })
     await keeper.stop()
     const again = await scene.start()
     expect(await askToken(again)).toMatchObject({ status: 200, body: { access_token: first.access_token } })

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { ConfigError, readConfig } from '../../server/config'
 import { startKeeper } from '../support/keeper-process'
+import { waitUntil } from '../support/wait-until'
 
 const CWD = '/somewhere'
 const read = (env: Record<string, string | undefined> = {}) => readConfig(env, CWD)
@@ -192,7 +193,7 @@ describe('without YOTO_CLIENT_ID', () => {
     const refusal = { error: 'not_configured', hint: expect.stringContaining('yoto.dev') }
     expect(await keeper.json('/api/token')).toMatchObject({ status: 503, body: refusal })
     expect(await keeper.json('/api/auth/start', { method: 'POST' })).toMatchObject({ status: 503, body: refusal })
-    expect(keeper.log()).toContain('YOTO_CLIENT_ID')
+    await waitUntil(() => keeper.log().includes('YOTO_CLIENT_ID'), { what: 'the log said so' })
     await keeper.stop()
   })
 })
