@@ -17,6 +17,14 @@ export interface Config {
   /** Why what is in dataDir would not survive the next deployment; undefined where it does. */
   readonly storageWarning?: string
   readonly keeperKey?: string
+  /** Keys for programs, by name. */
+  readonly toolKeys: readonly { name: string; key: string }[]
+  /** What is stored is encrypted with the first; the others still open what they have encrypted. Empty: plain. */
+  readonly encryptionKeys: readonly string[]
+  /** The one other origin whose pages may call, with a key. */
+  readonly corsOrigin?: string
+  /** The header in which the platform's edge names the caller's address, whatever the caller has sent. */
+  readonly addressHeader?: string
   /** Where people reach the service; the first is used in links. Empty: unknown. */
   readonly publicUrls: readonly string[]
 }
@@ -52,7 +60,15 @@ function isServerAddress(text: string): boolean {
 
 function isOrigin(text: string): boolean {
   const url = parseUrl(text)
-  return !!url && /^https?:$/.test(url.protocol) && !url.username && url.pathname === '/' && !url.search && !url.hash
+  return (
+    !!url &&
+    /^https?:$/.test(url.protocol) &&
+    !url.username &&
+    !url.password &&
+    url.pathname === '/' &&
+    !url.search &&
+    !url.hash
+  )
 }
 
 const withoutSlash = v.transform((text: string) => text.replace(/\/+$/, ''))
@@ -65,61 +81,104 @@ const ServerAddress = v.pipe(
 
 const Visible = v.regex(/^[\x21-\x7e]+$/, 'must be printable characters without spaces: copy it again')
 
-const Environment = v.object({
-  YOTO_CLIENT_ID: v.optional(v.pipe(v.string(), Visible)),
-  YOTO_CLIENT_SECRET: v.optional(v.pipe(v.string(), Visible)),
-  YOTO_SCOPE: v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^[\x21\x23-\x5b\x5d-\x7e]+( +[\x21\x23-\x5b\x5d-\x7e]+)*$/, 'must be scopes separated by spaces'),
-    ),
-    'offline_access',
+const KEY_MEND = 'make one with `openssl rand -hex 32`'
+
+const list = v.transform((text: string) => text.split(',').map((one) => one.trim()))
+
+const ToolKeys = v.pipe(
+  v.string(),
+  list,
+  v.everyItem(
+    (one) => /^[\w.-]{1,40}:[\x21-\x7e]{16,}$/.test(one),
+    `must be name:key,name:key with names of letters, digits, . _ - and keys of 16 characters or more: ${KEY_MEND}`,
   ),
-  YOTO_AUDIENCE: v.optional(v.string(), 'https://api.yotoplay.com'),
-  YOTO_AUTH_URL: v.optional(ServerAddress, 'https://login.yotoplay.com'),
-  YOTO_API_URL: v.optional(ServerAddress, 'https://api.yotoplay.com'),
-  TOKEN_REFRESH_INTERVAL_HOURS: v.optional(
-    v.pipe(
-      v.string(),
-      v.decimal('must be a number of hours from 1 to 23'),
-      v.transform(Number),
-      v.minValue(1, 'must be a number of hours from 1 to 23'),
-      v.maxValue(23, 'must be a number of hours from 1 to 23'),
-    ),
-    '12',
+  v.transform((all) =>
+    all.map((one) => ({ name: one.slice(0, one.indexOf(':')), key: one.slice(one.indexOf(':') + 1) })),
   ),
-  RAILWAY_ENVIRONMENT_NAME: v.optional(v.string()),
-  RAILWAY_VOLUME_MOUNT_PATH: v.optional(v.string()),
-  RAILWAY_PUBLIC_DOMAIN: v.optional(
-    v.pipe(
-      v.string(),
-      v.check((host) => isOrigin(`https://${host}`), 'must be a host name'),
+  v.check((all) => areDifferent(all.map(({ name }) => name)), 'must not have the same name twice'),
+  v.check((all) => areDifferent(all.map(({ key }) => key)), 'must not have the same key twice'),
+)
+
+function areDifferent(all: string[]): boolean {
+  return new Set(all).size === all.length
+}
+
+const Environment = v.pipe(
+  v.object({
+    YOTO_CLIENT_ID: v.optional(v.pipe(v.string(), Visible)),
+    YOTO_CLIENT_SECRET: v.optional(v.pipe(v.string(), Visible)),
+    YOTO_SCOPE: v.optional(
+      v.pipe(
+        v.string(),
+        v.regex(/^[\x21\x23-\x5b\x5d-\x7e]+( +[\x21\x23-\x5b\x5d-\x7e]+)*$/, 'must be scopes separated by spaces'),
+      ),
+      'offline_access',
     ),
-  ),
-  DATA_DIR: v.optional(v.string()),
-  KEEPER_KEY: v.optional(
-    v.pipe(
-      v.string(),
-      Visible,
-      v.minLength(16, 'must have 16 characters or more: make one with `openssl rand -hex 32`'),
+    YOTO_AUDIENCE: v.optional(v.string(), 'https://api.yotoplay.com'),
+    YOTO_AUTH_URL: v.optional(ServerAddress, 'https://login.yotoplay.com'),
+    YOTO_API_URL: v.optional(ServerAddress, 'https://api.yotoplay.com'),
+    TOKEN_REFRESH_INTERVAL_HOURS: v.optional(
+      v.pipe(
+        v.string(),
+        v.decimal('must be a number of hours from 1 to 23'),
+        v.transform(Number),
+        v.minValue(1, 'must be a number of hours from 1 to 23'),
+        v.maxValue(23, 'must be a number of hours from 1 to 23'),
+      ),
+      '12',
     ),
-  ),
-  PUBLIC_URL: v.optional(
-    v.pipe(
-      v.string(),
-      v.transform((list) => list.split(',').map((one) => one.trim().replace(/\/+$/, ''))),
-      v.everyItem(isOrigin, 'must be addresses such as https://keeper.example, separated by commas, without a path'),
+    RAILWAY_ENVIRONMENT_NAME: v.optional(v.string()),
+    RAILWAY_VOLUME_MOUNT_PATH: v.optional(v.string()),
+    RAILWAY_PUBLIC_DOMAIN: v.optional(
+      v.pipe(
+        v.string(),
+        v.check((host) => isOrigin(`https://${host}`), 'must be a host name'),
+      ),
     ),
-  ),
-  PORT: v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^\d{1,5}$/, 'must be a port number'),
-      v.transform(Number),
-      v.maxValue(65535, 'must be a port number'),
+    DATA_DIR: v.optional(v.string()),
+    KEEPER_KEY: v.optional(
+      v.pipe(v.string(), Visible, v.minLength(16, `must have 16 characters or more: ${KEY_MEND}`)),
     ),
+    KEEPER_TOOL_KEYS: v.optional(ToolKeys),
+    KEEPER_ENCRYPTION_KEY: v.optional(
+      v.pipe(
+        v.string(),
+        list,
+        v.everyItem((one) => /^[\x21-\x7e]{32,}$/.test(one), `must have 32 characters or more, each: ${KEY_MEND}`),
+      ),
+    ),
+    CORS_ORIGIN: v.optional(
+      v.pipe(
+        v.string(),
+        v.check(isOrigin, 'must be one origin such as https://tool.example, without a path'),
+        v.transform((text) => new URL(text).origin),
+      ),
+    ),
+    PUBLIC_URL: v.optional(
+      v.pipe(
+        v.string(),
+        v.transform((list) => list.split(',').map((one) => one.trim().replace(/\/+$/, ''))),
+        v.everyItem(isOrigin, 'must be addresses such as https://keeper.example, separated by commas, without a path'),
+      ),
+    ),
+    PORT: v.optional(
+      v.pipe(
+        v.string(),
+        v.regex(/^\d{1,5}$/, 'must be a port number'),
+        v.transform(Number),
+        v.maxValue(65535, 'must be a port number'),
+      ),
+    ),
+  }),
+  v.forward(
+    v.partialCheck(
+      [['KEEPER_KEY'], ['KEEPER_TOOL_KEYS']],
+      ({ KEEPER_KEY, KEEPER_TOOL_KEYS }) => !KEEPER_TOOL_KEYS?.some(({ key }) => key === KEEPER_KEY),
+      "must not have the owner's key",
+    ),
+    ['KEEPER_TOOL_KEYS'],
   ),
-})
+)
 
 function railwayWarning(volume: string | undefined, dataDir: string | undefined): string | undefined {
   if (!volume) return VOLUME_WARNING
@@ -153,6 +212,11 @@ export function readConfig(env: Record<string, string | undefined>, cwd: string)
     dataDir: e.DATA_DIR ?? (onRailway ? (volume ?? '/data') : cwd),
     storageWarning: onRailway ? railwayWarning(volume, e.DATA_DIR) : undefined,
     keeperKey: e.KEEPER_KEY,
+    toolKeys: e.KEEPER_TOOL_KEYS ?? [],
+    encryptionKeys: e.KEEPER_ENCRYPTION_KEY ?? [],
+    corsOrigin: e.CORS_ORIGIN,
+    // Railway's edge sets it (docs.railway.com, public networking: specs); who sits inside its private network may claim anything.
+    addressHeader: onRailway ? 'x-real-ip' : undefined,
     publicUrls: e.PUBLIC_URL ?? (e.RAILWAY_PUBLIC_DOMAIN ? [`https://${e.RAILWAY_PUBLIC_DOMAIN}`] : []),
   })
 }

@@ -27,13 +27,16 @@ const LONGEST_FAREWELL = 10_000
 export async function createService(config: Config, backend: Backend, storage: TokenStorage): Promise<Service> {
   const clock = systemClock
   const journal = createJournal(storage, backend.lease('journal'), (line) => console.log(line))
-  const access = createAccess(storage, config.keeperKey)
+  const access = createAccess(storage, config, () =>
+    journal.add('access', 'refused', 'Too many wrong keys were shown; they are refused for a minute.'),
+  )
   const { removeLeftovers } = backend
   const keeper = createKeeper({ config, storage, lease: backend.lease('token'), journal, clock, removeLeftovers })
   const logins = createLogins({ config, storage, lease: backend.lease('login'), keeper, journal, clock })
 
   journal.add('start', 'ok', 'The service has started.')
   await keeper.start()
+  if (config.encryptionKeys.length > 0) await access.saveAgain().catch(() => {}) // what cannot be read says so when it is needed
   await logins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
   const stop = [every(backend.watchInterval, keeper.tick), every(backend.watchInterval, logins.tick)]
 

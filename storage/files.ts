@@ -3,7 +3,7 @@ import type { Backend, BackendOptions } from './index'
 import { heartbeatFile } from './leases/heartbeat-file'
 
 /** Durable files in one folder: a Railway volume, a disk of one's own, the working directory. */
-export function openFiles({ dir, leasedKeys }: BackendOptions): Backend {
+export function openFiles({ dir, leasedKeys }: Pick<BackendOptions, 'dir' | 'leasedKeys'>): Backend {
   return {
     driver: durableFiles({ dir }),
     lease: (name) => heartbeatFile(dir, `.yoto_${name}_lease`),

@@ -1,4 +1,5 @@
 import type { Driver, Storage } from 'unstorage'
+import encrypted from './drivers/encrypted'
 import type { Lease } from './lease'
 
 export type { WriteOptions } from './drivers/durable-files'
@@ -27,14 +28,25 @@ export interface BackendOptions {
   dir: string
   /** Keys that are written under the lease only. */
   leasedKeys: readonly string[]
+  /** What is stored is encrypted with the first; empty: plain. */
+  encryptionKeys: readonly string[]
+}
+
+/**
+ * The platform's backend, encrypted where there is a key.
+ * @returns undefined on a platform that has no durable store yet
+ */
+export async function openBackend(options: BackendOptions): Promise<Backend | undefined> {
+  const backend = await pickBackend(options)
+  const secrets = options.encryptionKeys
+  return backend && { ...backend, driver: encrypted({ driver: backend.driver, secrets }) }
 }
 
 /**
  * Picks driver and lease for the platform. `import.meta.preset` is replaced at build time: the conditions must stay as plain as they
  * are, or other platforms' drivers land in the bundle.
- * @returns undefined on a platform that has no durable store yet
  */
-export async function openBackend(options: BackendOptions): Promise<Backend | undefined> {
+async function pickBackend(options: BackendOptions): Promise<Backend | undefined> {
   if (
     import.meta.preset === 'node-server' ||
     import.meta.preset === 'node-cluster' ||

@@ -1,7 +1,11 @@
 import type { TokenStorage } from '../../storage'
+import type { Config } from '../config'
 import { KeeperError } from '../errors'
+import { countGuesses } from './guesses'
 import {
+  digest,
   equal,
+  equalDigests,
   KEEPER_KEY,
   type MadeKey,
   parseMadeKey,
@@ -14,27 +18,52 @@ import {
 /** Milliseconds that a browser stays unlocked. */
 export const SESSION_LIFETIME = 30 * 24 * 3_600_000
 
+/** Whose key it is. */
+export type Holder = 'owner' | { tool: string }
+
 export interface Access {
-  /** Whether this is the owner's key. The first use of a made key ends the printing of its link. */
-  isKey(presented: string): Promise<boolean>
-  /** A cookie's value for a browser that has shown the key. */
+  /**
+   * Tells whose key this is. The first use of a made key ends the printing of its link.
+   * @param address where the caller is, if that is known for certain: wrong keys are counted by it
+   * @throws KeeperError `unauthorized`, `too_many_requests` after a few wrong ones, `not_configured` where no key can be had
+   */
+  identify(presented: string, address?: string): Promise<Holder>
+  /** A cookie's value for a browser that has shown the owner's key. */
   openSession(): Promise<string>
   isSession(value: string): Promise<boolean>
   /** Ends every session everywhere. */
   endSessions(): Promise<void>
-  /** The made key while it has not been used: for the link that is printed at start. */
+  /** The made key while it has not been used: for the link that is printed at start. Throws as identify does. */
   unusedKey(): Promise<string | undefined>
+  /** Saves the stored secrets once more, so that they are encrypted with the newest key. */
+  saveAgain(): Promise<void>
+}
+
+type Keys = Pick<Config, 'keeperKey' | 'toolKeys' | 'storageWarning'>
+
+/** No key is set, and where files do not last none can be made: it would be another one after every deployment. */
+export function isKeyMissing({ keeperKey, storageWarning }: Pick<Config, 'keeperKey' | 'storageWarning'>): boolean {
+  return !keeperKey && storageWarning !== undefined
 }
 
 /**
- * Who may call: whoever shows the owner's key. Without `KEEPER_KEY` one is made once and kept beside the token.
- * A session is its end and a signature over that and the key, under a stored secret: a new key or a new secret ends it.
+ * Who may call: whoever shows the owner's key, and tools with theirs. Without `KEEPER_KEY` an owner's key is made once and kept beside
+ * the token. A session is its end and a signature over that and the key, under a stored secret: a new key or a new secret ends it.
+ *
+ * @param noteRefusal called when wrong keys begin to be answered with `too_many_requests`
  */
-export function createAccess(storage: TokenStorage, keeperKey: string | undefined): Access {
+export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = () => {}): Access {
+  const guesses = countGuesses()
   let made: MadeKey | undefined
+  let tools: Promise<{ name: string; digest: Uint8Array }[]> | undefined
 
   async function madeKey(): Promise<MadeKey> {
     if (made) return made
+    if (isKeyMissing(keys)) {
+      throw new KeeperError('not_configured', 'No keeper key is set, and none can be made where files do not last.', {
+        hint: 'Set KEEPER_KEY to a long random text: make one with `openssl rand -hex 32`.',
+      })
+    }
     const stored = await readOrMake(
       storage,
       KEEPER_KEY,
@@ -49,7 +78,16 @@ export function createAccess(storage: TokenStorage, keeperKey: string | undefine
     return made
   }
 
-  const ownerKey = async () => keeperKey ?? (await madeKey()).key
+  const ownerKey = async () => keys.keeperKey ?? (await madeKey()).key
+
+  /** Undefined: nobody's. Every key is compared, whichever fits. */
+  async function holderOf(presented: string): Promise<Holder | undefined> {
+    const shown = await digest(presented)
+    tools ??= Promise.all(keys.toolKeys.map(async ({ name, key }) => ({ name, digest: await digest(key) })))
+    const [tool] = (await tools).filter((one) => equalDigests(shown, one.digest))
+    if (tool) return { tool: tool.name }
+    return equalDigests(shown, await digest(await ownerKey())) ? 'owner' : undefined
+  }
 
   /** Read every time, as another instance may have ended the sessions. */
   async function signature(until: string): Promise<string> {
@@ -58,13 +96,22 @@ export function createAccess(storage: TokenStorage, keeperKey: string | undefine
   }
 
   return {
-    async isKey(presented) {
-      const right = await equal(presented, await ownerKey())
-      if (right && !keeperKey && made && !made.used) {
+    async identify(presented, address) {
+      const holder = await holderOf(presented) // first: the right key gets in, however many wrong ones came before
+      if (!holder) {
+        const tooMany = await guesses.count(address)
+        if (!tooMany) throw unauthorized('This is not the keeper key.')
+        if (tooMany.first) noteRefusal()
+        throw new KeeperError('too_many_requests', 'Too many wrong keys were shown.', {
+          hint: 'Wait a minute and check the key; the right one is taken at any time.',
+          retryAfter: tooMany.wait,
+        })
+      }
+      if (holder === 'owner' && made && !made.used) {
         made = { ...made, used: true }
         await storage.setItemRaw(KEEPER_KEY, `${JSON.stringify(made)}\n`).catch(() => {}) // then the link is printed once more
       }
-      return right
+      return holder
     },
 
     async openSession() {
@@ -83,9 +130,22 @@ export function createAccess(storage: TokenStorage, keeperKey: string | undefine
     },
 
     async unusedKey() {
-      if (keeperKey) return undefined
+      if (keys.keeperKey) return undefined
       const { key, used } = await madeKey()
       return used ? undefined : key
     },
+
+    async saveAgain() {
+      for (const key of [KEEPER_KEY, SESSION_SECRET]) {
+        const value = await storage.getItemRaw<string>(key)
+        if (value !== null) await storage.setItemRaw(key, value, { onlyIf: value })
+      }
+    },
   }
+}
+
+export function unauthorized(message: string): KeeperError {
+  return new KeeperError('unauthorized', message, {
+    hint: 'Send Authorization: Bearer with the keeper key: the value of KEEPER_KEY, or the one in the link that the service prints at its start.',
+  })
 }

@@ -1,5 +1,5 @@
 import { KeeperError } from '../errors'
-import type { Access } from './access'
+import { type Access, type Holder, unauthorized } from './access'
 
 /** What the guard looks at. */
 export interface Caller {
@@ -10,6 +10,8 @@ export interface Caller {
   secFetchSite?: string
   authorization?: string
   session?: string
+  /** Where the caller is, if that is known for certain. */
+  address?: string
   /** The socket's address; known in `nitro dev` only. */
   devPeer?: string
 }
@@ -19,6 +21,11 @@ const OPEN = new Set(['/', '/style.css', '/client.js', '/api/health', '/api/read
 /** Open, but not to other sites' pages. */
 const OPEN_TO_OURSELVES = new Set(['/api/access/unlock'])
 
+/** All that a tool's key opens. */
+function isForTools(path: string): boolean {
+  return path === '/api/token' || path.startsWith('/api/yoto/')
+}
+
 export function isOpen(path: string): boolean {
   return OPEN.has(path)
 }
@@ -27,18 +34,22 @@ export function isOpen(path: string): boolean {
  * Lets a caller pass or says why not.
  * @param options.dev `nitro dev`: no key is asked, but everything must be on this machine
  * @param options.publicUrls addresses that are ours beside the loopback ones
- * @throws KeeperError `unauthorized`, `forbidden`
+ * @returns whose key was shown, where one was
+ * @throws KeeperError `unauthorized`, `forbidden`, `too_many_requests`, `not_configured`
  */
 export async function admit(
   caller: Caller,
   access: Access,
   options: { dev: boolean; publicUrls: readonly string[] },
-): Promise<void> {
-  if (isOpen(caller.path)) return
+): Promise<Holder | undefined> {
+  if (isOpen(caller.path)) return undefined
   const bearer = /^bearer +(\S+) *$/i.exec(caller.authorization ?? '')?.[1]
   if (bearer !== undefined) {
-    if (await access.isKey(bearer)) return
-    throw unauthorized('This is not the keeper key.')
+    const holder = await access.identify(bearer, caller.address)
+    if (holder === 'owner' || isForTools(caller.path)) return holder
+    throw new KeeperError('forbidden', "A tool's key reaches /api/token and /api/yoto/ only.", {
+      hint: "Use the owner's key here.",
+    })
   }
   if (options.dev && !isLoopbackAddress(caller.devPeer ?? '')) {
     throw new KeeperError('forbidden', 'In development only this machine is served.', {
@@ -46,15 +57,9 @@ export async function admit(
     })
   }
   refuseOtherSites(caller, options)
-  if (options.dev || OPEN_TO_OURSELVES.has(caller.path)) return
-  if (caller.session !== undefined && (await access.isSession(caller.session))) return
+  if (options.dev || OPEN_TO_OURSELVES.has(caller.path)) return undefined
+  if (caller.session !== undefined && (await access.isSession(caller.session))) return 'owner'
   throw unauthorized('The keeper key is needed.')
-}
-
-function unauthorized(message: string): KeeperError {
-  return new KeeperError('unauthorized', message, {
-    hint: 'Send Authorization: Bearer with the keeper key: the value of KEEPER_KEY, or the one in the link that the service prints at its start.',
-  })
 }
 
 /** A browser acts for its person whoever wrote the page: so the page must be ours, and the name it was reached by too (DNS rebinding). */

@@ -27,11 +27,16 @@ export async function readOrMake(storage: TokenStorage, key: string, make: () =>
 
 /** Compares without telling by its duration how much was right: both sides are hashed first. */
 export async function equal(a: string, b: string): Promise<boolean> {
-  const [one, other] = await Promise.all([sha256(a), sha256(b)])
-  return one.reduce((difference, byte, at) => difference | (byte ^ (other[at] ?? 0)), 0) === 0
+  return equalDigests(await digest(a), await digest(b))
 }
 
-async function sha256(text: string): Promise<Uint8Array> {
+/** In constant time. */
+export function equalDigests(a: Uint8Array, b: Uint8Array): boolean {
+  return a.reduce((difference, byte, at) => difference | (byte ^ (b[at] ?? 0)), 0) === 0
+}
+
+/** SHA-256. */
+export async function digest(text: string): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
 }
 

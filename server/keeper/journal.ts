@@ -6,12 +6,13 @@ export const JOURNAL = '.yoto_journal.json'
 
 /** As many events as are kept. */
 const LENGTH = 500
-/** Milliseconds after an event at which it is written. */
+/** Milliseconds after an event, or after something that is only counted, at which it is written. */
 const WRITE_AFTER = 1_000
+const WRITE_COUNTS_AFTER = 60_000
 
 const Event = v.object({
   at: v.string(),
-  kind: v.picklist(['start', 'sign_in', 'refresh', 'sign_out', 'storage', 'stop']),
+  kind: v.picklist(['start', 'sign_in', 'refresh', 'sign_out', 'storage', 'access', 'stop']),
   outcome: v.string(),
   message: v.string(),
   /** How often the same thing happened in a row, and when last. */
@@ -24,6 +25,8 @@ export type Event = v.InferOutput<typeof Event>
 export interface Journal {
   /** Notes an event and prints it. Returns at once; never throws. Nothing secret goes in. */
   add(kind: Event['kind'], outcome: string, message: string): void
+  /** Counts what may happen at every call: one event a day, not printed. Returns at once; never throws. */
+  count(kind: 'access', outcome: string, message: string): void
   /** The last events, oldest first. */
   read(): Promise<Event[]>
   /** Writes what has not been written; never throws. */
@@ -37,6 +40,7 @@ export interface Journal {
 export function createJournal(storage: TokenStorage, lease: Lease, print: (line: string) => void): Journal {
   let pending: Event[] = []
   let timer: ReturnType<typeof setTimeout> | undefined
+  let due = Number.POSITIVE_INFINITY
   let writing = Promise.resolve()
 
   const stored = async (): Promise<Event[]> => {
@@ -46,7 +50,7 @@ export function createJournal(storage: TokenStorage, lease: Lease, print: (line:
   }
 
   async function write(): Promise<void> {
-    timer = undefined
+    due = Number.POSITIVE_INFINITY
     if (pending.length === 0) return
     const held = await lease.tryAcquire().catch(() => undefined)
     if (!held) return schedule()
@@ -63,18 +67,29 @@ export function createJournal(storage: TokenStorage, lease: Lease, print: (line:
     }
   }
 
-  function schedule(): void {
-    timer ??= setTimeout(() => {
+  function schedule(after = WRITE_AFTER): void {
+    if (performance.now() + after >= due) return
+    due = performance.now() + after
+    clearTimeout(timer)
+    timer = setTimeout(() => {
       writing = writing.then(write)
-    }, WRITE_AFTER)
+    }, after)
     ;(timer as { unref?: () => void }).unref?.()
+  }
+
+  function note(kind: Event['kind'], outcome: string, message: string): void {
+    pending = append(pending, { at: new Date().toISOString(), kind, outcome, message })
   }
 
   return {
     add(kind, outcome, message) {
       print(`${kind} ${outcome}: ${message}`)
-      pending = append(pending, { at: new Date().toISOString(), kind, outcome, message })
+      note(kind, outcome, message)
       schedule()
+    },
+    count(kind, outcome, message) {
+      note(kind, outcome, message)
+      schedule(WRITE_COUNTS_AFTER)
     },
     async read() {
       return pending.reduce(append, await stored())
@@ -88,12 +103,24 @@ export function createJournal(storage: TokenStorage, lease: Lease, print: (line:
   }
 }
 
-/** A repeat of the last event is counted; the oldest event makes room for a new one. */
+/** A repeat is counted; the oldest event makes room for a new one. */
 function append(events: Event[], next: Event): Event[] {
-  const last = events.at(-1)
-  if (last && last.kind === next.kind && last.outcome === next.outcome && last.message === next.message) {
-    const repeated = { ...last, count: (last.count ?? 1) + (next.count ?? 1), last_at: next.last_at ?? next.at }
-    return [...events.slice(0, -1), repeated]
-  }
-  return [...events, next].slice(-LENGTH)
+  const at = repeatedAt(events, next)
+  const before = events[at]
+  if (!before) return [...events, next].slice(-LENGTH)
+  const count = (before.count ?? 1) + (next.count ?? 1)
+  return events.with(at, { ...before, count, last_at: next.last_at ?? next.at })
+}
+
+/** An equal event repeats the last one; one that is counted repeats that of its day, wherever it stands. */
+function repeatedAt(events: Event[], next: Event): number {
+  const isSame = (one: Event | undefined) =>
+    one?.kind === next.kind && one.outcome === next.outcome && one.message === next.message
+  if (next.kind !== 'access') return isSame(events.at(-1)) ? events.length - 1 : -1
+  return events.findLastIndex((one) => isSame(one) && dayOf(one) === dayOf(next))
+}
+
+/** In UTC. */
+function dayOf({ at }: Event): string {
+  return at.slice(0, 10)
 }

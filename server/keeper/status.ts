@@ -1,4 +1,5 @@
 import { renderSVG } from 'uqr'
+import { isKeyMissing } from '../access/access'
 import type { Config } from '../config'
 import { type Keeper, notConfigured, type Snapshot } from './keeper'
 import type { Logins } from './logins'
@@ -122,7 +123,7 @@ function storageOf(config: Config, place: string, now: Snapshot): Status['storag
 /** What `GET /api/ready` says. Being signed out is no reason. */
 export function readinessOf(config: Config, keeper: Keeper): { ready: true } | { ready: false; reason: string } {
   const { notSaved, storage } = keeper.snapshot()
-  if (!config.clientId) return { ready: false, reason: 'not_configured' }
+  if (!config.clientId || isKeyMissing(config)) return { ready: false, reason: 'not_configured' }
   if (notSaved) return { ready: false, reason: 'not_saved' }
   if (storage) return { ready: false, reason: 'storage_unavailable' }
   return { ready: true }

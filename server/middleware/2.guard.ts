@@ -1,4 +1,5 @@
-import { eventHandler, getCookie, getHeader } from 'h3'
+import { eventHandler, getCookie, getHeader, handleCors } from 'h3'
+import { callerAddress } from '../access/caller-address'
 import { admit, isOpen } from '../access/guard'
 import { SESSION_COOKIE } from '../access/session-cookie'
 import { useService } from '../service'
@@ -7,15 +8,30 @@ import { useService } from '../service'
 export default eventHandler(async (event) => {
   const path = (event.path.split('?')[0] ?? '').replace(/(.)\/$/, '$1')
   if (isOpen(path)) return
-  const { access, config } = await useService()
+  const { access, config, journal } = await useService()
+  const origin = getHeader(event, 'origin')
+  // A browser asks first whether it may send the key from there (Fetch standard, CORS-preflight); without a key it still may not.
+  if (config.corsOrigin && origin === config.corsOrigin && handleCors(event, corsFor(origin))) return
   const caller = {
     path,
     host: getHeader(event, 'host') ?? '',
-    origin: getHeader(event, 'origin'),
+    origin,
     secFetchSite: getHeader(event, 'sec-fetch-site'),
     authorization: getHeader(event, 'authorization'),
     session: getCookie(event, SESSION_COOKIE),
+    address: callerAddress(event, config.addressHeader),
     devPeer: getHeader(event, 'x-dev-peer'),
   }
-  await admit(caller, access, { dev: import.meta.dev ?? false, publicUrls: config.publicUrls })
+  const options = { dev: import.meta.dev ?? false, publicUrls: config.publicUrls }
+  const holder = await admit(caller, access, options)
+  if (typeof holder === 'object') journal.count('access', 'tool', `${holder.tool} asked.`)
 })
+
+function corsFor(origin: string): Parameters<typeof handleCors>[1] {
+  return {
+    origin: [origin],
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    allowHeaders: '*',
+    exposeHeaders: '*',
+  }
+}

@@ -1,7 +1,7 @@
 import { defineNitroPlugin, useStorage } from 'nitropack/runtime'
 import { openBackend } from '../../storage'
 import { type Config, ConfigError, readConfig } from '../config'
-import { KeeperError } from '../errors'
+import { fromStorage, KeeperError } from '../errors'
 import { REFRESH_TOKEN, TOKEN_SET } from '../keeper/records'
 import { createService, provideService, type Service } from '../service'
 
@@ -26,7 +26,8 @@ export default defineNitroPlugin((nitroApp) => {
 
 async function start(): Promise<Service> {
   const config = configure()
-  const backend = await openBackend({ dir: config.dataDir, leasedKeys: [REFRESH_TOKEN, TOKEN_SET] })
+  const { dataDir: dir, encryptionKeys } = config
+  const backend = await openBackend({ dir, leasedKeys: [REFRESH_TOKEN, TOKEN_SET], encryptionKeys })
   if (!backend) {
     throw new KeeperError(
       'not_configured',
@@ -63,8 +64,9 @@ async function announce({ config, place, access, keeper }: Service): Promise<voi
     console.warn('YOTO_CLIENT_ID is not set: get a client id at https://yoto.dev, set it and restart.')
   if (config.storageWarning) console.warn(config.storageWarning)
   if (import.meta.dev) return
-  const key = await access.unusedKey().catch((error) => {
-    console.error(`No key could be made: ${error.message} Set KEEPER_KEY.`)
+  const key = await access.unusedKey().catch((thrown) => {
+    const { message, hint } = fromStorage(thrown) as KeeperError
+    console.error(['There is no keeper key, and nobody gets in.', message, hint].filter(Boolean).join(' '))
     return undefined
   })
   if (key) {

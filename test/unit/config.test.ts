@@ -31,12 +31,17 @@ describe('readConfig', () => {
     dataDir: CWD,
     storageWarning: undefined,
     keeperKey: undefined,
+    toolKeys: [],
+    encryptionKeys: [],
+    corsOrigin: undefined,
+    addressHeader: undefined,
     publicUrls: [],
   }
   const NAMES = [
     ...['YOTO_CLIENT_ID', 'YOTO_CLIENT_SECRET', 'YOTO_SCOPE', 'YOTO_AUDIENCE', 'YOTO_AUTH_URL', 'YOTO_API_URL'],
     ...['TOKEN_REFRESH_INTERVAL_HOURS', 'RAILWAY_ENVIRONMENT_NAME', 'RAILWAY_VOLUME_MOUNT_PATH'],
     ...['RAILWAY_PUBLIC_DOMAIN', 'DATA_DIR', 'KEEPER_KEY', 'PUBLIC_URL', 'PORT'],
+    ...['KEEPER_TOOL_KEYS', 'KEEPER_ENCRYPTION_KEY', 'CORS_ORIGIN'],
   ]
 
   it.each([
@@ -65,6 +70,25 @@ describe('readConfig', () => {
     ['TOKEN_REFRESH_INTERVAL_HOURS', '1.5', { refreshInterval: 5_400_000 }],
     ['TOKEN_REFRESH_INTERVAL_HOURS', '23', { refreshInterval: 82_800_000 }],
     ['KEEPER_KEY', '0123456789abcdef', { keeperKey: '0123456789abcdef' }],
+    ['KEEPER_TOOL_KEYS', 'ha:0123456789abcdef', { toolKeys: [{ name: 'ha', key: '0123456789abcdef' }] }],
+    [
+      'KEEPER_TOOL_KEYS',
+      'Home_1.x:0123456789:abcde , b:fedcba9876543210 ',
+      {
+        toolKeys: [
+          { name: 'Home_1.x', key: '0123456789:abcde' },
+          { name: 'b', key: 'fedcba9876543210' },
+        ],
+      },
+    ],
+    ['KEEPER_ENCRYPTION_KEY', 'x'.repeat(32), { encryptionKeys: ['x'.repeat(32)] }],
+    [
+      'KEEPER_ENCRYPTION_KEY',
+      `${'y'.repeat(32)}, ${'x'.repeat(40)}`,
+      { encryptionKeys: ['y'.repeat(32), 'x'.repeat(40)] },
+    ],
+    ['CORS_ORIGIN', 'HTTPS://Tool.example:443/', { corsOrigin: 'https://tool.example' }],
+    ['CORS_ORIGIN', 'http://localhost:8123', { corsOrigin: 'http://localhost:8123' }],
     ['RAILWAY_PUBLIC_DOMAIN', 'keeper.up.railway.app', { publicUrls: ['https://keeper.up.railway.app'] }],
     ['PUBLIC_URL', 'https://one.example/, http://two:8080', { publicUrls: ['https://one.example', 'http://two:8080'] }],
   ])('takes %s=%j', (name, value, expected) => {
@@ -106,6 +130,11 @@ describe('readConfig', () => {
     expect(read().storageWarning).toBeUndefined()
   })
 
+  it('believes the header that the edge sets on Railway only', () => {
+    expect(read({ RAILWAY_ENVIRONMENT_NAME: 'production' }).addressHeader).toBe('x-real-ip')
+    expect(read({ RAILWAY_PUBLIC_DOMAIN: 'keeper.example' }).addressHeader).toBeUndefined()
+  })
+
   it.each([
     ['/data', false],
     ['/data/keeper', false],
@@ -135,6 +164,21 @@ const WRONG: [name: string, value: string, mend: RegExp][] = [
   ['RAILWAY_PUBLIC_DOMAIN', 'hush.example/path', /host name/],
   ['KEEPER_KEY', 'hush', /16 characters or more.*openssl rand -hex 32/],
   ['KEEPER_KEY', 'hush with spaces, and long', /without spaces/],
+  ['KEEPER_TOOL_KEYS', 'hush', /name:key.*16 characters or more.*openssl rand -hex 32/],
+  ['KEEPER_TOOL_KEYS', 'ha:hush', /name:key.*16 characters or more/],
+  ['KEEPER_TOOL_KEYS', 'ha:0123456789abcdef,', /name:key,name:key/],
+  ['KEEPER_TOOL_KEYS', ':hush-hush-hush-hush', /name:key,name:key/],
+  ['KEEPER_TOOL_KEYS', 'h a:hush-hush-hush-hush', /name:key,name:key/],
+  ['KEEPER_TOOL_KEYS', 'ha:hush-hush-hush-hush,ha:hush-hush-hush-hus2', /same name twice/],
+  ['KEEPER_TOOL_KEYS', 'ha:hush-hush-hush-hush,hb:hush-hush-hush-hush', /same key twice/],
+  ['KEEPER_ENCRYPTION_KEY', 'hush', /32 characters or more.*openssl rand -hex 32/],
+  ['KEEPER_ENCRYPTION_KEY', `${'x'.repeat(32)},hush`, /32 characters or more, each/],
+  ['KEEPER_ENCRYPTION_KEY', `hush ${'x'.repeat(32)}`, /32 characters or more, each/],
+  ['CORS_ORIGIN', 'https://hush.example/path', /one origin such as/],
+  ['CORS_ORIGIN', 'https://hush.example,https://two.example', /one origin such as/],
+  ['CORS_ORIGIN', '*', /one origin such as/],
+  ['CORS_ORIGIN', 'null', /one origin such as/],
+  ['PUBLIC_URL', 'https://:hush@one.example', /such as https:\/\/keeper\.example/],
   ['PUBLIC_URL', 'https://hush.example/path', /such as https:\/\/keeper\.example/],
   ['PUBLIC_URL', 'https://one.example, hush', /such as https:\/\/keeper\.example/],
   ['PUBLIC_URL', 'https://name:hush@one.example', /such as https:\/\/keeper\.example/],
@@ -147,6 +191,13 @@ describe('a wrong value', () => {
     const message = problemsOf({ [name]: value })
     expect(message).toMatch(new RegExp(`^  ${name} must`, 'm'))
     expect(message).toMatch(mend)
+    expect(message).not.toContain('hush')
+  })
+
+  it("of KEEPER_TOOL_KEYS is the owner's key", () => {
+    const hush = 'hush-hush-hush-hush'
+    const message = problemsOf({ KEEPER_KEY: hush, KEEPER_TOOL_KEYS: `ha:${hush}` })
+    expect(message).toContain("KEEPER_TOOL_KEYS must not have the owner's key")
     expect(message).not.toContain('hush')
   })
 

@@ -1,15 +1,21 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { createStorage, prefixStorage } from 'unstorage'
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { createAccess, SESSION_LIFETIME } from '../../server/access/access'
+import { type Access, createAccess, SESSION_LIFETIME } from '../../server/access/access'
 import { admit, type Caller } from '../../server/access/guard'
 import { KEEPER_KEY, SESSION_SECRET, sign } from '../../server/access/secrets'
 import durableFiles from '../../storage/drivers/durable-files'
 
 const KEY = 'the-right-key-0123456789'
+const TOOLS = [
+  { name: 'one', key: 'key-of-tool-one-0123456789' },
+  { name: 'two', key: 'key-of-tool-two-0123456789' },
+]
+const KEYS = { keeperKey: KEY, toolKeys: TOOLS }
+const NONE = { toolKeys: [] }
 const PUBLIC = ['https://keeper.example', 'http://Other.example:8080']
 
 const parent = mkdtempSync(join(tmpdir(), 'guard-'))
@@ -22,7 +28,7 @@ function open(dir: string) {
   return prefixStorage<string>(storage, 'tokens')
 }
 
-const access = createAccess(open(freshFolder()), KEY)
+const access = createAccess(open(freshFolder()), KEYS)
 
 /** `in`, or the error's code. */
 async function verdict(caller: Partial<Caller>, { dev = false, publicUrls = PUBLIC } = {}): Promise<string> {
@@ -64,6 +70,81 @@ describe('a program', () => {
     const error = await admit(caller, access, { dev: false, publicUrls: [] }).catch((error) => error)
     expect(JSON.stringify(error)).toContain('KEEPER_KEY')
     expect(JSON.stringify(error)).not.toContain('hush')
+  })
+})
+
+describe('a tool', () => {
+  const [one] = TOOLS
+  const authorization = `Bearer ${one?.key}`
+
+  it.each(['/api/token', '/api/yoto/', '/api/yoto/v1/card'])('reaches %s', async (path) => {
+    expect(await verdict({ path, authorization })).toBe('in')
+    const caller = { path, host: 'evil.example', authorization }
+    expect(await admit(caller, access, { dev: false, publicUrls: [] })).toEqual({ tool: 'one' })
+  })
+
+  it.each([
+    ...['/api/auth/status', '/api/auth/logout', '/api/access/lock', '/api/access/unlock', '/api/journal', '/unknown'],
+    ...['/api/yoto', '/api/yotox', '/api/tokens', '/api/token/x', '/API/TOKEN', '//api/token', '/api/yoto;/x'],
+  ])('does not reach %s', async (path) => {
+    expect(await verdict({ path, authorization })).toBe('forbidden')
+    expect(await verdict({ path, authorization }, { dev: true })).toBe('forbidden')
+  })
+
+  it('is gone with its key, and the others are not', async () => {
+    const left = createAccess(open(freshFolder()), { keeperKey: KEY, toolKeys: TOOLS.slice(1) })
+    await expect(left.identify(TOOLS[0]?.key ?? '')).rejects.toMatchObject({ code: 'unauthorized' })
+    expect(await left.identify(TOOLS[1]?.key ?? '')).toEqual({ tool: 'two' })
+  })
+})
+
+describe('wrong keys', () => {
+  /** What so many wrong keys in a row are answered with. */
+  async function guess(access: Access, times: number, address?: string): Promise<Record<string, number>> {
+    const verdicts: Record<string, number> = {}
+    for (let time = 0; time < times; time++) {
+      const error = await access.identify(`wrong ${time}`, address).catch((error) => error)
+      verdicts[error.code] = (verdicts[error.code] ?? 0) + 1
+    }
+    return verdicts
+  }
+
+  it('are refused aloud after 10 from one address, and said once', async () => {
+    let said = 0
+    const access = createAccess(open(freshFolder()), KEYS, () => said++)
+    expect(await guess(access, 15, '192.0.2.1')).toEqual({ unauthorized: 10, too_many_requests: 5 })
+    expect(said).toBe(1)
+    const error = await access.identify('wrong', '192.0.2.1').catch((error) => error)
+    expect(error).toMatchObject({ status: 429, retryAfter: expect.any(Number) })
+    expect(error.retryAfter).toBeGreaterThan(0)
+    expect(error.retryAfter).toBeLessThanOrEqual(60_000)
+    expect(await guess(access, 10, '192.0.2.2')).toEqual({ unauthorized: 10 })
+  })
+
+  it.each([
+    ['from as many addresses', (time: number) => `192.0.2.${time}`],
+    ['from nobody knows where', () => undefined],
+  ])('are refused aloud after 100 %s', async (_, addressOf) => {
+    const access = createAccess(open(freshFolder()), KEYS)
+    for (let time = 0; time < 100; time++) expect(await guess(access, 1, addressOf(time))).toEqual({ unauthorized: 1 })
+    expect(await guess(access, 3, addressOf(200))).toEqual({ too_many_requests: 3 })
+  })
+
+  it('never keep the right one out', async () => {
+    const access = createAccess(open(freshFolder()), KEYS)
+    await guess(access, 200, '192.0.2.1')
+    expect(await access.identify(KEY, '192.0.2.1')).toBe('owner')
+    expect(await access.identify(TOOLS[1]?.key ?? '', '192.0.2.1')).toEqual({ tool: 'two' })
+    expect(await access.isSession(await access.openSession())).toBe(true)
+  })
+
+  it('are forgotten after a minute', async () => {
+    vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] })
+    const access = createAccess(open(freshFolder()), KEYS)
+    expect(await guess(access, 11, '192.0.2.1')).toEqual({ unauthorized: 10, too_many_requests: 1 })
+    vi.advanceTimersByTime(60_000)
+    expect(await guess(access, 1, '192.0.2.1')).toEqual({ unauthorized: 1 })
+    vi.useRealTimers()
   })
 })
 
@@ -209,13 +290,13 @@ describe('a session', () => {
   })
 
   it('is good for another instance, and after a restart', async () => {
-    const value = await createAccess(open(dir), KEY).openSession()
-    expect(await createAccess(open(dir), KEY).isSession(value)).toBe(true)
+    const value = await createAccess(open(dir), KEYS).openSession()
+    expect(await createAccess(open(dir), KEYS).isSession(value)).toBe(true)
     expect(statSync(join(dir, SESSION_SECRET)).mode & 0o777).toBe(0o600)
   })
 
   it('ends with endSessions, everywhere', async () => {
-    const [here, there] = [createAccess(open(dir), KEY), createAccess(open(dir), KEY)]
+    const [here, there] = [createAccess(open(dir), KEYS), createAccess(open(dir), KEYS)]
     const values = [await here.openSession(), await there.openSession()]
     await here.endSessions()
     for (const value of values) {
@@ -226,14 +307,16 @@ describe('a session', () => {
   })
 
   it('ends with a change of the key', async () => {
-    const value = await createAccess(open(dir), KEY).openSession()
-    expect(await createAccess(open(dir), 'another-key-0123456789').isSession(value)).toBe(false)
-    expect(await createAccess(open(dir), undefined).isSession(value)).toBe(false)
+    const value = await createAccess(open(dir), KEYS).openSession()
+    expect(await createAccess(open(dir), { keeperKey: 'another-key-0123456789', toolKeys: [] }).isSession(value)).toBe(
+      false,
+    )
+    expect(await createAccess(open(dir), NONE).isSession(value)).toBe(false)
   })
 
   it('ends after 30 days', async () => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
-    const access = createAccess(open(dir), KEY)
+    const access = createAccess(open(dir), KEYS)
     const value = await access.openSession()
     vi.setSystemTime(Date.now() + 30 * 24 * 3_600_000 - 1)
     expect(await access.isSession(value)).toBe(true)
@@ -242,7 +325,7 @@ describe('a session', () => {
   })
 
   it('that was signed for longer than 30 days is none', async () => {
-    const access = createAccess(open(dir), KEY)
+    const access = createAccess(open(dir), KEYS)
     await access.openSession()
     const until = String(Date.now() + SESSION_LIFETIME + 60_000)
     const mac = await sign(readFileSync(join(dir, SESSION_SECRET), 'utf8'), `session ${until} ${KEY}`)
@@ -261,7 +344,7 @@ const INSTANCE = `
       const storage = unstorage.createStorage({ driver: files.default({ dir }) })
       Atomics.add(arrived, at, 1)
       while (Atomics.load(arrived, at) < 2);
-      keys.push(await access.createAccess(storage, undefined).unusedKey())
+      keys.push(await access.createAccess(storage, { toolKeys: [] }).unusedKey())
     }
     parentPort.postMessage(keys)
   })`
@@ -274,15 +357,15 @@ describe('the made key', () => {
   const stored = () => JSON.parse(readFileSync(join(dir, KEEPER_KEY), 'utf8'))
 
   it('is made once, of 256 bits, for its owner only', async () => {
-    const key = await createAccess(open(dir), undefined).unusedKey()
+    const key = await createAccess(open(dir), NONE).unusedKey()
     expect(key).toMatch(/^[0-9a-f]{64}$/)
     expect(stored()).toEqual({ key, used: false })
     expect(statSync(join(dir, KEEPER_KEY)).mode & 0o777).toBe(0o600)
-    expect(await createAccess(open(dir), undefined).unusedKey()).toBe(key)
+    expect(await createAccess(open(dir), NONE).unusedKey()).toBe(key)
   })
 
   it('is the same for instances that start at the same time in one process', async () => {
-    const instances = Array.from({ length: 8 }, () => createAccess(open(dir), undefined))
+    const instances = Array.from({ length: 8 }, () => createAccess(open(dir), NONE))
     const keys = await Promise.all(instances.map((one) => one.unusedKey()))
     expect(new Set(keys)).toEqual(new Set([stored().key]))
   })
@@ -303,50 +386,61 @@ describe('the made key', () => {
   })
 
   it('lets in, and is unused until then', async () => {
-    const access = createAccess(open(dir), undefined)
+    const access = createAccess(open(dir), NONE)
     const key = (await access.unusedKey()) ?? ''
-    expect(await access.isKey('wrong')).toBe(false)
+    await expect(access.identify('wrong')).rejects.toMatchObject({ code: 'unauthorized' })
     expect(await access.unusedKey()).toBe(key)
 
-    expect(await access.isKey(key)).toBe(true)
+    expect(await access.identify(key)).toBe('owner')
     expect(await access.unusedKey()).toBeUndefined()
     expect(stored()).toEqual({ key, used: true })
 
-    const restarted = createAccess(open(dir), undefined)
+    const restarted = createAccess(open(dir), NONE)
     expect(await restarted.unusedKey()).toBeUndefined()
-    expect(await restarted.isKey(key)).toBe(true)
+    expect(await restarted.identify(key)).toBe('owner')
   })
 
   it('is used by its first use before anything else was asked', async () => {
-    const key = (await createAccess(open(dir), undefined).unusedKey()) ?? ''
-    expect(await createAccess(open(dir), undefined).isKey(key)).toBe(true)
+    const key = (await createAccess(open(dir), NONE).unusedKey()) ?? ''
+    expect(await createAccess(open(dir), NONE).identify(key)).toBe('owner')
     expect(stored()).toEqual({ key, used: true })
   })
 
   it('is not made where there is a KEEPER_KEY, and counts for nothing there', async () => {
-    const key = (await createAccess(open(dir), undefined).unusedKey()) ?? ''
-    const access = createAccess(open(dir), KEY)
+    const key = (await createAccess(open(dir), NONE).unusedKey()) ?? ''
+    const access = createAccess(open(dir), KEYS)
     expect(await access.unusedKey()).toBeUndefined()
-    expect(await access.isKey(key)).toBe(false)
+    await expect(access.identify(key)).rejects.toMatchObject({ code: 'unauthorized' })
     expect(stored()).toEqual({ key, used: false })
 
     const other = freshFolder()
-    expect(await createAccess(open(other), KEY).unusedKey()).toBeUndefined()
+    expect(await createAccess(open(other), KEYS).unusedKey()).toBeUndefined()
     expect(() => statSync(join(other, KEEPER_KEY))).toThrow('ENOENT')
+  })
+
+  it('is not made where files do not last: nobody gets in until KEEPER_KEY is set', async () => {
+    const access = createAccess(open(dir), { toolKeys: [], storageWarning: 'gone with the next deployment' })
+    const refusal = { code: 'not_configured', status: 503, hint: expect.stringContaining('KEEPER_KEY') }
+    await expect(access.unusedKey()).rejects.toMatchObject(refusal)
+    await expect(access.identify('anything')).rejects.toMatchObject(refusal)
+    await expect(access.openSession()).rejects.toMatchObject(refusal)
+    expect(existsSync(join(dir, KEEPER_KEY))).toBe(false)
+    const withKey = createAccess(open(dir), { ...KEYS, storageWarning: 'gone with the next deployment' })
+    expect(await withKey.identify(KEY)).toBe('owner')
   })
 
   it.each(['{"key":"', '{"key":"short","used":false}', '[]', 'null', '\0\0'])('is not read out of %j', async (text) => {
     writeFileSync(join(dir, KEEPER_KEY), text)
-    const access = createAccess(open(dir), undefined)
+    const access = createAccess(open(dir), NONE)
     const refusal = { code: 'storage_unavailable', hint: expect.stringContaining('Set KEEPER_KEY, or remove') }
     await expect(access.unusedKey()).rejects.toMatchObject(refusal)
-    await expect(access.isKey('anything')).rejects.toMatchObject(refusal)
+    await expect(access.identify('anything')).rejects.toMatchObject(refusal)
     expect(readFileSync(join(dir, KEEPER_KEY), 'utf8')).toBe(text)
   })
 
   it('is made anew where the file is empty', async () => {
     writeFileSync(join(dir, KEEPER_KEY), '')
-    const key = await createAccess(open(dir), undefined).unusedKey()
+    const key = await createAccess(open(dir), NONE).unusedKey()
     expect(stored()).toEqual({ key, used: false })
   })
 })

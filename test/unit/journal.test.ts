@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createStorage } from 'unstorage'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createJournal } from '../../server/keeper/journal'
 import durableFiles from '../../storage/drivers/durable-files'
 import { heartbeatFile } from '../../storage/leases/heartbeat-file'
@@ -41,6 +41,33 @@ describe('the journal', () => {
       ['ok', undefined],
     ])
     expect(Date.parse(events[0]?.last_at ?? '')).toBeGreaterThanOrEqual(Date.parse(events[0]?.at ?? ''))
+  })
+
+  it('counts calls, one event a day for each tool, unprinted, in whatever order they come', async () => {
+    const lines: string[] = []
+    const journal = open((line) => lines.push(line))
+    const ask = (tool: string) => journal.count('access', 'tool', `${tool} asked.`)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.parse('2026-11-01T00:00:00Z') })
+    for (const tool of ['one', 'two', 'one']) ask(tool)
+    await journal.flush()
+    journal.add('refresh', 'ok', 'Refreshed.')
+    vi.setSystemTime('2026-11-01T23:00:00Z')
+    ask('one')
+    vi.setSystemTime('2026-11-02T00:00:00Z')
+    ask('one')
+    ask('two')
+    await journal.flush()
+    vi.useRealTimers()
+    const events = (await open().read()).map(({ at, message, count, last_at }) => [message, count, at, last_at])
+    const [first, late, next] = ['2026-11-01T00:00:00.000Z', '2026-11-01T23:00:00.000Z', '2026-11-02T00:00:00.000Z']
+    expect(events).toEqual([
+      ['one asked.', 3, first, late],
+      ['two asked.', undefined, first, undefined],
+      ['Refreshed.', undefined, first, undefined],
+      ['one asked.', undefined, next, undefined],
+      ['two asked.', undefined, next, undefined],
+    ])
+    expect(lines).toEqual(['refresh ok: Refreshed.'])
   })
 
   it('loses nothing to another instance that writes as well', async () => {

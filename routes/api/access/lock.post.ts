@@ -4,7 +4,9 @@ import { useService } from '../../../server/service'
 
 /** Ends every browser's session, everywhere. */
 export default eventHandler(async (event) => {
-  await (await useService()).access.endSessions()
+  const { access, journal } = await useService()
+  await access.endSessions()
+  journal.add('access', 'locked', 'Every browser was locked.')
   deleteSessionCookie(event)
   return { success: true, message: 'Locked.' }
 })

@@ -1,0 +1,141 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { CompactEncrypt } from 'jose'
+import { createStorage, prefixStorage } from 'unstorage'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { TokenStorage } from '../../storage'
+import durableFiles from '../../storage/drivers/durable-files'
+import encrypted from '../../storage/drivers/encrypted'
+import { storeConformance } from './store-conformance'
+
+const NAME = '.yoto_refresh_token'
+const [OLD, NEW] = ['old-key-'.repeat(4), 'new-key-'.repeat(4)] as const
+
+/** As the service mounts it. */
+function openStore(dir: string, ...secrets: string[]): TokenStorage {
+  const driver = encrypted({ driver: durableFiles({ dir }), secrets })
+  return prefixStorage(createStorage().mount('tokens', driver), 'tokens')
+}
+
+const newFolder = () => mkdtemp(join(tmpdir(), 'encrypted-'))
+
+describe.each([
+  ['with a key', [OLD]],
+  ['without a key', []],
+])('%s', (name, secrets) => {
+  storeConformance(`encrypted ${name}`, async () => {
+    const dir = await newFolder()
+    return { storage: openStore(dir, ...secrets), end: () => rm(dir, { recursive: true }) }
+  })
+})
+
+describe('encrypted', () => {
+  let dir: string
+  beforeEach(async () => {
+    dir = await newFolder()
+  })
+  afterEach(() => rm(dir, { recursive: true }))
+
+  const onDisk = (name = NAME) => readFile(join(dir, name), 'utf8')
+  const put = (value: string, name = NAME) => writeFile(join(dir, name), value)
+  const read = (storage: TokenStorage, name = NAME) => storage.getItemRaw<string>(name)
+
+  it.each(['token', '', '123', 'null', ' with space \n', 'ünïcödé', 'x'.repeat(100_000)])(
+    'hides %j and gives it back byte for byte',
+    async (value) => {
+      await openStore(dir, OLD).setItemRaw(NAME, value)
+      expect(await onDisk()).toMatch(/^[\w-]+\.\.[\w-]+\.[\w-]*\.[\w-]+$/)
+      expect(await read(openStore(dir, OLD))).toBe(value)
+    },
+  )
+
+  it('makes another text of the same value each time', async () => {
+    const store = openStore(dir, OLD)
+    await store.setItemRaw(NAME, 'token')
+    const before = await onDisk()
+    await store.setItemRaw(NAME, 'token')
+    expect(await onDisk()).not.toBe(before)
+  })
+
+  it('takes over a plain value, and encrypts it when it is next saved', async () => {
+    await put('token\n')
+    const store = openStore(dir, OLD)
+    expect(await read(store)).toBe('token\n')
+    expect(await onDisk()).toBe('token\n')
+    await store.setItemRaw(NAME, 'next', { onlyIf: 'token\n' })
+    expect(await onDisk()).not.toContain('next')
+    expect(await read(store)).toBe('next')
+  })
+
+  it('rotates: the first key encrypts, the others still open', async () => {
+    await openStore(dir, OLD).setItemRaw(NAME, 'token')
+    const both = openStore(dir, NEW, OLD)
+    expect(await read(both)).toBe('token')
+    await both.setItemRaw(NAME, 'token', { onlyIf: 'token' })
+    expect(await read(openStore(dir, NEW))).toBe('token')
+    await expect(read(openStore(dir, OLD))).rejects.toMatchObject({ code: 'unusable' })
+  })
+
+  it('does not mind white space that an editor has put around it', async () => {
+    await openStore(dir, OLD).setItemRaw(NAME, 'token')
+    await put(` ${await onDisk()}\r\n`)
+    expect(await read(openStore(dir, OLD))).toBe('token')
+  })
+
+  it.each([
+    ['no key', [], 'is not set'],
+    ['another key', [NEW], 'has another key'],
+  ])('says what to set when there is %s, and leaves the value alone', async (_, secrets, message) => {
+    await openStore(dir, OLD).setItemRaw(NAME, 'token')
+    const before = await onDisk()
+    const store = openStore(dir, ...secrets)
+    const refusal = {
+      code: 'unusable',
+      message: expect.stringContaining(message),
+      hint: expect.stringMatching(/^Set KEEPER_ENCRYPTION_KEY/),
+    }
+    await expect(read(store)).rejects.toMatchObject(refusal)
+    for (const options of [{}, { onlyIf: null }, { onlyIf: 'token' }, { onlyIf: before }]) {
+      await expect(store.setItemRaw(NAME, 'new', options)).rejects.toMatchObject(refusal)
+    }
+    expect(await onDisk()).toBe(before)
+    await store.removeItem(NAME)
+    expect(await read(store)).toBeNull()
+  })
+
+  const cut = (value: string) => value.slice(0, value.length - 5)
+  it.each([
+    ['cut at its end', cut],
+    ['cut in its header', (value: string) => value.slice(0, 60)],
+    ['cut to the first letters of its header', (value: string) => value.slice(0, 36)],
+    ['changed in one letter', (value: string) => value.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'))],
+    ['with a part too many', (value: string) => `${value}.x`],
+  ])('is told when it is %s: never taken for a token', async (_, damage) => {
+    const store = openStore(dir, OLD)
+    await store.setItemRaw(NAME, 'token')
+    await put(damage(await onDisk()))
+    await expect(read(store)).rejects.toMatchObject({ code: 'unusable', message: expect.stringContaining('damaged') })
+  })
+
+  it('in the place of another value is none', async () => {
+    const store = openStore(dir, OLD)
+    await store.setItemRaw('.yoto_session_secret', 'known to somebody')
+    await put(await onDisk('.yoto_session_secret'))
+    await expect(read(store)).rejects.toMatchObject({ code: 'unusable' })
+  })
+
+  it.each([
+    ['without a key', []],
+    ['with a key', [OLD]],
+  ])("%s: a token that is a JWE of somebody else's is a token", async (_, secrets) => {
+    const key = new TextEncoder().encode('somebody-elses-key-of-32-letters')
+    const header = { alg: 'dir', enc: 'A256GCM', typ: 'yoto-token-keeper', kid: 'x' }
+    const token = await new CompactEncrypt(new TextEncoder().encode('x')).setProtectedHeader(header).encrypt(key)
+    await put(token)
+    const store = openStore(dir, ...secrets)
+    expect(await read(store)).toBe(token)
+    await store.setItemRaw(NAME, token)
+    expect(await read(store)).toBe(token)
+  })
+})
