@@ -109,7 +109,11 @@ describe('encrypted', () => {
     ['cut at its end', cut],
     ['cut in its header', (value: string) => value.slice(0, 60)],
     ['cut to the first letters of its header', (value: string) => value.slice(0, 36)],
-    ['changed in one letter', (value: string) => value.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'))],
+    // The first letter of its tag: not every bit of the last one counts.
+    [
+      'changed in one letter',
+      (value: string) => value.replace(/\.(.)([^.]*)$/, (_, first, rest) => `.${first === 'A' ? 'B' : 'A'}${rest}`),
+    ],
     ['with a part too many', (value: string) => `${value}.x`],
   ])('is told when it is %s: never taken for a token', async (_, damage) => {
     const store = openStore(dir, OLD)
