@@ -28,6 +28,8 @@ export interface Access {
    * @throws KeeperError `unauthorized`, `too_many_requests` after a few wrong ones, `not_configured` where no key can be had
    */
   identify(presented: string, address?: string): Promise<Holder>
+  /** @throws KeeperError `not_configured` where no owner's key is set and none can be made */
+  requireKey(): void
   /** A cookie's value for a browser that has shown the owner's key. */
   openSession(): Promise<string>
   isSession(value: string): Promise<boolean>
@@ -57,13 +59,16 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
   let made: MadeKey | undefined
   let tools: Promise<{ name: string; digest: Uint8Array }[]> | undefined
 
+  function requireKey(): void {
+    if (!isKeyMissing(keys)) return
+    throw new KeeperError('not_configured', 'No keeper key is set, and none can be made where files do not last.', {
+      hint: 'Set KEEPER_KEY to a long random text: make one with `openssl rand -hex 32`.',
+    })
+  }
+
   async function madeKey(): Promise<MadeKey> {
     if (made) return made
-    if (isKeyMissing(keys)) {
-      throw new KeeperError('not_configured', 'No keeper key is set, and none can be made where files do not last.', {
-        hint: 'Set KEEPER_KEY to a long random text: make one with `openssl rand -hex 32`.',
-      })
-    }
+    requireKey()
     const stored = await readOrMake(
       storage,
       KEEPER_KEY,
@@ -113,6 +118,8 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
       }
       return holder
     },
+
+    requireKey,
 
     async openSession() {
       const until = String(Date.now() + SESSION_LIFETIME)

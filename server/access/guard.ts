@@ -57,7 +57,9 @@ export async function admit(
     })
   }
   refuseOtherSites(caller, options)
-  if (options.dev || OPEN_TO_OURSELVES.has(caller.path)) return undefined
+  if (options.dev) return undefined
+  access.requireKey()
+  if (OPEN_TO_OURSELVES.has(caller.path)) return undefined
   if (caller.session !== undefined && (await access.isSession(caller.session))) return 'owner'
   throw unauthorized('The keeper key is needed.')
 }

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SESSION_SECRET, sign } from '../../server/access/secrets'
 import { type Keeper, startKeeper } from '../support/keeper-process'
+import { waitUntil } from '../support/wait-until'
 
 // Every route that was built, every kind of caller, every method: who gets in is exactly what DESIGN's "Access" says.
 
@@ -246,4 +247,22 @@ describe('no other spelling of a path walks around the guard', () => {
   function isOpenAnswer(body: string): boolean {
     return /^\{"status":"ok"\}$|^\{"ready":|^<!doctype html>|font-family|^\/\/ @ts-check/i.test(body)
   }
+})
+
+it('every route answers 503 and names KEEPER_KEY where there is no key and none can be made', async (context) => {
+  const keyless = await startKeeper({ env: { KEEPER_KEY: '', RAILWAY_ENVIRONMENT_NAME: 'production', DATA_DIR: '.' } })
+  context.onTestFinished(() => void keyless.kill())
+  const refusal = { error: 'not_configured', hint: expect.stringContaining('KEEPER_KEY') }
+  for (const [route, rule] of Object.entries(RULES)) {
+    const [method, path = ''] = route.split(' ')
+    if (rule === 'open') continue
+    const body = rule === 'unlock' ? JSON.stringify({ key: 'anything' }) : undefined
+    for (const headers of [{ authorization: 'Bearer anything' }, { authorization: '' }]) {
+      expect(await keyless.json(path, { method, headers, body }), route).toMatchObject({ status: 503, body: refusal })
+    }
+  }
+  const ready = { status: 503, body: { ready: false, reason: 'not_configured' } }
+  expect(await keyless.json('/api/ready')).toMatchObject(ready)
+  await waitUntil(() => keyless.log().includes('Set KEEPER_KEY'), { what: 'the log said so' })
+  expect(keyless.log()).not.toContain('#key=')
 })

@@ -424,6 +424,8 @@ describe('the made key', () => {
     await expect(access.unusedKey()).rejects.toMatchObject(refusal)
     await expect(access.identify('anything')).rejects.toMatchObject(refusal)
     await expect(access.openSession()).rejects.toMatchObject(refusal)
+    const caller = { path: '/api/auth/status', host: 'localhost' }
+    await expect(admit(caller, access, { dev: false, publicUrls: [] })).rejects.toMatchObject(refusal)
     expect(existsSync(join(dir, KEEPER_KEY))).toBe(false)
     const withKey = createAccess(open(dir), { ...KEYS, storageWarning: 'gone with the next deployment' })
     expect(await withKey.identify(KEY)).toBe('owner')
