@@ -192,6 +192,27 @@ describe('the routes that were built', () => {
   })
 })
 
+describe('the headers of every answer', () => {
+  it.each([...builtRoutes(), 'GET /unknown'])('%s', async (route) => {
+    const [method = '', path = ''] = route.split(' ')
+    for (const caller of [{}, bearer(OWNER), bearer(TOOL)]) {
+      const { headers } = await send(method, path, { ...caller, 'x-forwarded-proto': 'https' })
+      expect(headers).toMatchObject({
+        'content-security-policy': expect.stringMatching(/^default-src 'none';.*frame-ancestors 'none'$/),
+        'x-content-type-options': 'nosniff',
+        'referrer-policy': 'no-referrer',
+        'strict-transport-security': expect.stringMatching(/^max-age=\d{7,}$/),
+      })
+      expect(headers['content-security-policy']).not.toContain('unsafe')
+      expect(headers['set-cookie'] ?? []).toEqual(route === 'POST /api/access/lock' ? expect.anything() : [])
+      // The page's own files are all that may be kept.
+      if (!['GET /', 'GET /style.css', 'GET /client.js'].includes(route))
+        expect(headers['cache-control']).toBe('no-store')
+      expect((await send(method, path, caller)).headers).not.toHaveProperty('strict-transport-security')
+    }
+  })
+})
+
 describe('a path nobody thought about', () => {
   it.each(['/api/yoto', '/api/anything', '/_openapi.json', '/_scalar', '/index.html', '/.env', '/.yoto_refresh_token'])(
     '%s is closed',
