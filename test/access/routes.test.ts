@@ -241,6 +241,8 @@ function spellings(path: string): string[] {
       ...[`${from}/..;${path}`, `${from};${path}`, `${from}?${path}`, `${from}%3f${path}`, `${from}\\..${path}`],
       ...[`${from}#${path}`, `${from}%23${path}`, `${from}%00${path}`],
     ]),
+    // As if it led to what is open.
+    ...[`${path}/../health`, `${path}/%2e%2e/health`, `${path}/x/../../../api/health`, `${path}/..%2fhealth`],
     `http://localhost${path}`,
     `http://localhost/api/health/..${path}`,
   ]
