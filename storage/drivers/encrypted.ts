@@ -94,7 +94,7 @@ function headerOf(value: string): Record<string, unknown> | undefined {
 
 async function decrypt(value: string, key: Key): Promise<string | undefined> {
   try {
-    return new TextDecoder().decode((await compactDecrypt(value, key.bytes)).plaintext)
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode((await compactDecrypt(value, key.bytes)).plaintext)
   } catch {
     return undefined
   }

@@ -41,7 +41,7 @@ describe('encrypted', () => {
   const put = (value: string, name = NAME) => writeFile(join(dir, name), value)
   const read = (storage: TokenStorage, name = NAME) => storage.getItemRaw<string>(name)
 
-  it.each(['token', '', '123', 'null', ' with space \n', 'ünïcödé', 'x'.repeat(100_000)])(
+  it.each(['token', '', '123', 'null', ' with space \n', 'ünïcödé', '\ufeffmarked', 'x'.repeat(100_000)])(
     'hides %j and gives it back byte for byte',
     async (value) => {
       await openStore(dir, OLD).setItemRaw(NAME, value)
