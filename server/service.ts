@@ -2,10 +2,12 @@ import type { Backend, TokenStorage } from '../storage'
 import { type Access, createAccess } from './access/access'
 import type { Config } from './config'
 import { fromStorage, KeeperError } from './errors'
+import { type BrowserLogins, createBrowserLogins } from './keeper/browser-logins'
 import { systemClock } from './keeper/clock'
+import { createDeviceLogins, type DeviceLogins } from './keeper/device-logins'
 import { createJournal, type Journal } from './keeper/journal'
 import { createKeeper, type Keeper } from './keeper/keeper'
-import { createLogins, type Logins } from './keeper/logins'
+import { createPendingLogins } from './keeper/pending-logins'
 
 /** Everything that the routes call, put together once a process. */
 export interface Service {
@@ -14,7 +16,8 @@ export interface Service {
   place: string
   access: Access
   keeper: Keeper
-  logins: Logins
+  deviceLogins: DeviceLogins
+  browserLogins: BrowserLogins
   journal: Journal
   /** Begins nothing new, waits for a refresh or a sign-in and its save, at most 10 s (rule 11). */
   close(): Promise<void>
@@ -32,24 +35,28 @@ export async function createService(config: Config, backend: Backend, storage: T
   )
   const { removeLeftovers } = backend
   const keeper = createKeeper({ config, storage, lease: backend.lease('token'), journal, clock, removeLeftovers })
-  const logins = createLogins({ config, storage, lease: backend.lease('login'), keeper, journal, clock })
+  const pending = createPendingLogins({ config, storage, keeper, clock })
+  const deviceLogins = createDeviceLogins({ config, pending, lease: backend.lease('login'), keeper, journal, clock })
+  const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })
 
   journal.add('start', 'ok', 'The service has started.')
   await keeper.start()
   if (config.encryptionKeys.length > 0) await access.saveAgain().catch(() => {}) // what cannot be read says so when it is needed
-  await logins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
-  const stop = [every(backend.watchInterval, keeper.tick), every(backend.watchInterval, logins.tick)]
+  await deviceLogins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
+  const stop = [every(backend.watchInterval, keeper.tick), every(backend.watchInterval, deviceLogins.tick)]
 
   return {
     config,
     place: backend.place,
     access,
     keeper,
-    logins,
+    deviceLogins,
+    browserLogins,
     journal,
     async close() {
       for (const end of stop) end()
-      await Promise.race([keeper.close(logins.close()), pause(LONGEST_FAREWELL)])
+      const logins = Promise.all([deviceLogins.close(), browserLogins.close()])
+      await Promise.race([keeper.close(logins), pause(LONGEST_FAREWELL)])
       await Promise.race([journal.flush(), pause(1_000)])
     },
   }

@@ -16,8 +16,8 @@ export interface Caller {
   devPeer?: string
 }
 
-/** Open to everybody; everything else, known or not, asks for a key. */
-const OPEN = new Set(['/', '/style.css', '/client.js', '/api/health', '/api/ready'])
+/** Open to everybody; everything else, known or not, asks for a key. The callback has a proof of its own, the cookie that login set. */
+const OPEN = new Set(['/', '/style.css', '/client.js', '/api/health', '/api/ready', '/api/auth/callback'])
 /** Open, but not to other sites' pages. */
 const OPEN_TO_OURSELVES = new Set(['/api/access/unlock'])
 
@@ -82,7 +82,7 @@ function originHost(origin: string): string | undefined {
   return /^https?:\/\/([^/?#@]+)$/.exec(origin.toLowerCase())?.[1]
 }
 
-function isLoopbackName(host: string): boolean {
+export function isLoopbackName(host: string): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?$/i.test(host)
 }
 

@@ -11,8 +11,11 @@ export function deleteSessionCookie(event: H3Event): void {
   deleteCookie(event, SESSION_COOKIE, attributes(event))
 }
 
-/** A forged forwarding header only changes the forger's own cookie. */
 function attributes(event: H3Event) {
-  const secure = getRequestProtocol(event, { xForwardedProto: true }) === 'https'
-  return { httpOnly: true, sameSite: 'strict', path: '/', secure } as const
+  return { httpOnly: true, sameSite: 'strict', path: '/', secure: isHttps(event) } as const
+}
+
+/** A forged forwarding header only changes the forger's own cookie. */
+export function isHttps(event: H3Event): boolean {
+  return getRequestProtocol(event, { xForwardedProto: true }) === 'https'
 }

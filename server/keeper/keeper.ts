@@ -68,15 +68,15 @@ export interface Keeper {
   accessToken(minTtl?: number): Promise<TokenSet>
   /** Refreshes now; within 10 s of the last success that is the answer (rule 4). Throws as accessToken does. */
   refreshNow(): Promise<void>
-  /** Keeps what a sign-in brought, in place of what was kept before (rule 9). `sent`: both clocks when its request left. */
-  signIn(tokens: IssuedTokens, sent: { wall: number; monotonic: number }): Promise<void>
+  /** Keeps what a sign-in brought, in place of what was kept before (rule 9). `sent`: both clocks when its request left. `otherAccount`: another one than before. */
+  signIn(tokens: IssuedTokens, sent: { wall: number; monotonic: number }): Promise<{ otherAccount: boolean }>
   /** Revokes at Yoto as far as possible, then removes what is stored. */
   signOut(): Promise<{ wasSignedIn: boolean; revoked: boolean }>
   snapshot(): Snapshot
   /** One look at the store and the clock; to be called every so often where there is background work. */
   tick(): Promise<void>
   /** Begins no refresh any more; waits for `others`, which may bring a sign-in, and for what is under way (rule 11). */
-  close(others?: Promise<void>): Promise<void>
+  close(others?: Promise<unknown>): Promise<void>
 }
 
 /** Milliseconds. */
@@ -594,9 +594,11 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
 
     async signIn(tokens, sent) {
       const set = await tokenSetFrom(tokens, sent, { refreshToken: '', clientId: config.clientId ?? '' })
+      let before = current?.subject
       const done = inTurnWithLease(async (held) => {
         const old = unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token
         const oldRecord = await readRecord(storage).catch(() => undefined)
+        before ??= oldRecord?.subject
         const wasRefused = refusal !== undefined
         await keep(set, undefined, held)
         // Rule 9, but for a family that is dead already or would not die alone. A new sign-in that is not saved yet needs the old one.
@@ -609,6 +611,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
         hold(set, undefined, error) // the lease cannot be had; the code is spent all the same
         use(set)
       })
+      return { otherAccount: before !== undefined && set.subject !== undefined && before !== set.subject }
     },
 
     async signOut() {

@@ -1,8 +1,8 @@
 import { renderSVG } from 'uqr'
 import { isKeyMissing } from '../access/access'
 import type { Config } from '../config'
+import type { DeviceLogins } from './device-logins'
 import { type Keeper, notConfigured, type Snapshot } from './keeper'
-import type { Logins } from './logins'
 
 export interface Status {
   authenticated: boolean
@@ -24,6 +24,8 @@ export interface Status {
   refresh_at?: string
   scope?: string
   account?: string
+  /** To be registered at yoto.dev for the sign-in in the browser. */
+  redirect_uri?: string
   storage: { place: string; persistent: boolean; warning?: string }
 }
 
@@ -31,12 +33,15 @@ interface StatusParts {
   config: Config
   place: string
   keeper: Keeper
-  logins: Logins
+  deviceLogins: DeviceLogins
 }
 
-/** What `GET /api/auth/status` says. */
-export async function statusOf({ config, place, keeper, logins }: StatusParts): Promise<Status> {
-  const login = await logins.newest().catch(() => undefined)
+/** What `GET /api/auth/status` says; `redirectUri` as the caller's browser would need it. */
+export async function statusOf(
+  { config, place, keeper, deviceLogins }: StatusParts,
+  redirectUri?: string,
+): Promise<Status> {
+  const login = await deviceLogins.newest().catch(() => undefined)
   const now = keeper.snapshot() // one moment for all that is said
   const { set, timeLeft, refreshAt } = now
   const live = set && timeLeft > 0 ? set : undefined
@@ -55,6 +60,7 @@ export async function statusOf({ config, place, keeper, logins }: StatusParts): 
     refresh_at: live && new Date(refreshAt ?? live.expiresAt).toISOString(),
     scope: live?.scope,
     account: live?.subject,
+    redirect_uri: redirectUri,
     storage: storageOf(config, place, now),
   }
 }

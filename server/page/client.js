@@ -30,7 +30,23 @@ const texts = {
     error: 'The sign-in did not work.',
   },
   tryAgain: 'Start again whenever you like.',
-  copy: 'Copy code',
+  /** How a sign-in in the browser came back. */
+  endings: {
+    success: 'You are signed in to Yoto.',
+    other_account:
+      'You are signed in to another Yoto account than before. If that is not what you want, sign in again.',
+    denied: 'Access was denied at Yoto. Sign in again and allow it.',
+    not_allowed:
+      'Yoto does not let this app sign in this way. Use a code instead, or allow “Authorization Code” for the app at yoto.dev.',
+    wrong_scope:
+      'Yoto did not grant what was asked for. Choose offline_access and what stands in YOTO_SCOPE for the app at yoto.dev, then sign in again.',
+    expired: 'That took too long. Sign in again.',
+    used: 'This sign-in had come back before. If you are not signed in now, sign in again.',
+    unexpected: 'Nobody began this sign-in in this browser. Press “Sign in to Yoto” to begin one.',
+    unreachable: 'Yoto could not be reached to finish the sign-in. Try again in a minute.',
+    failed: 'The sign-in did not work. The service’s log says why; then sign in again.',
+    not_begun: 'The sign-in could not begin. Try again in a minute; the service’s log says why.',
+  },
   copied: 'Copied',
   copyByHand: 'Selected: copy it with your keyboard',
   newCode: 'New code',
@@ -49,7 +65,7 @@ const texts = {
  *   expires_at: string, interval: number }} StoredLogin
  * @typedef {{ authenticated: boolean, message: string, state: State, problem?: keyof typeof texts.problems,
  *   login?: StoredLogin, expires_at?: string, refresh_at?: string, scope?: string, account?: string, hint?: string,
- *   storage?: { place: string, persistent: boolean, warning?: string } }} Status
+ *   redirect_uri?: string, storage?: { place: string, persistent: boolean, warning?: string } }} Status
  * @typedef {Omit<StoredLogin, 'expires_at' | 'interval' | 'qr'> & { expires_in: number }} StartedLogin
  * @typedef {{ status: 'pending' | 'success' | 'expired' | 'error', message: string, error?: string }} PollAnswer
  * @typedef {{ handle: string, code: string, address: string, link: string, qr: string, endsAt: number,
@@ -74,6 +90,7 @@ const known = {
   /** Why no status is known: locked, a refusal, or silence. @type {Failure | undefined} */ failure: undefined,
   /** What went wrong with the last button. @type {Failure | undefined} */ complaint: undefined,
   /** How the last sign-in ended, if badly, or another remark. */ result: '',
+  /** The remark is about a visit to Yoto, and so is shown whatever the state is. */ returned: false,
   /** Handles of sign-ins that this page has left behind. @type {Set<string>} */ left: new Set(),
 }
 
@@ -278,7 +295,7 @@ function render(moved = false) {
   const { status, failure, login } = known
   if (changed) {
     if (!moved) known.complaint = undefined
-    if (view === 'signed_in' && main.dataset.view !== 'signing_in' && !moved) known.result = ''
+    if (view === 'signed_in' && main.dataset.view !== 'signing_in' && !moved && !known.returned) known.result = ''
     const lost = document.activeElement?.closest('[data-for], dialog, #lock')
     main.dataset.view = view
     for (const part of main.querySelectorAll('[data-for]')) {
@@ -294,12 +311,14 @@ function render(moved = false) {
 
   say(html('sentence'), sentence(view))
   const result = html('login-result')
-  result.hidden = !known.result || view === 'locked' || view === 'unreachable'
+  result.hidden = !known.result || (!known.returned && (view === 'locked' || view === 'unreachable'))
   say(result, known.result)
   showProblem(view)
 
   // Any other fault of the set-up is told by the service itself.
   html('client-id').hidden = view !== 'not_configured' || Boolean(failure)
+  html('one-click').hidden = !status?.redirect_uri
+  say(html('redirect-uri'), status?.redirect_uri ?? '')
   if (view === 'signing_in' && login) showLogin(login)
   if (view === 'signed_in' && status) showSignedIn(status)
 }
@@ -421,6 +440,7 @@ async function act(trigger, work) {
   trigger.setAttribute('aria-disabled', 'true')
   known.complaint = undefined
   known.result = ''
+  known.returned = false
   render()
   try {
     await work()
@@ -471,17 +491,17 @@ async function start() {
   if (login?.device_code === started.device_code) known.login.qr = login.qr
 }
 
-async function copyCode() {
-  const code = html('user-code')
+/** @param {HTMLButtonElement} trigger @param {HTMLElement} source */
+async function copy(trigger, source) {
   let text = texts.copied
   try {
-    await navigator.clipboard.writeText(code.textContent ?? '')
+    await navigator.clipboard.writeText(source.textContent ?? '')
   } catch {
-    // No clipboard without https: leave the code selected instead.
-    window.getSelection()?.selectAllChildren(code)
+    // No clipboard without https: leave it selected instead.
+    window.getSelection()?.selectAllChildren(source)
     text = texts.copyByHand
   }
-  flash(button('copy-code'), text)
+  flash(trigger, text)
 }
 
 /** A button says for a moment what it did. @param {HTMLButtonElement} trigger @param {string} text */
@@ -504,7 +524,8 @@ button('start-over').addEventListener('click', () =>
     flash(button('start-over'), texts.newCode)
   }),
 )
-button('copy-code').addEventListener('click', copyCode)
+button('copy-code').addEventListener('click', () => copy(button('copy-code'), html('user-code')))
+button('copy-redirect-uri').addEventListener('click', () => copy(button('copy-redirect-uri'), html('redirect-uri')))
 button('refresh-now').addEventListener('click', () =>
   act(button('refresh-now'), async () => {
     learn(await ask('POST', '/api/auth/refresh'))
@@ -532,6 +553,15 @@ element('unlock-form', HTMLFormElement).addEventListener('submit', (event) => {
   void act(unlockButton, () => unlock(keyInput.value))
 })
 
+/** The way back from Yoto, `/#sign-in=…`: what it says is one of our own sentences. */
+function endingFromLink() {
+  const [, ending = ''] = /^#sign-in=(\w+)$/.exec(location.hash) ?? []
+  if (!ending) return
+  history.replaceState(null, '', location.pathname + location.search)
+  known.result = Object.hasOwn(texts.endings, ending) ? texts.endings[/** @type {'failed'} */ (ending)] : ''
+  known.returned = Boolean(known.result)
+}
+
 /** A link `/#key=…`: the key leaves the address bar before anything else happens. */
 function keyFromLink() {
   const [, encoded] = /^#key=(.+)$/.exec(location.hash) ?? []
@@ -550,4 +580,5 @@ window.addEventListener('online', tick)
 window.addEventListener('pageshow', (event) => event.persisted && tick())
 document.addEventListener('visibilitychange', () => !document.hidden && tick())
 window.setInterval(() => main.dataset.view === 'signing_in' && showCountdown(), 500)
+endingFromLink()
 if (!keyFromLink()) void tick()

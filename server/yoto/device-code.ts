@@ -50,7 +50,7 @@ export async function requestDeviceCode(config: Config): Promise<DeviceCode> {
     const { error, description } = oauthError(body)
     const words = [error, description].filter(Boolean).join(': ') || 'without a reason that can be read'
     throw new KeeperError('yoto_error', `Yoto refused to begin a sign-in (${answer.status} ${words}).`, {
-      hint: answer.status >= 500 || answer.status === 429 ? 'Try again in a minute.' : mendOf(error),
+      hint: answer.status >= 500 || answer.status === 429 ? 'Try again in a minute.' : hintFor(error),
     })
   }
   const parsed = v.safeParse(DeviceCodeAnswer, body)
@@ -68,6 +68,11 @@ export async function requestDeviceCode(config: Config): Promise<DeviceCode> {
     expiresIn: a.expires_in * 1000,
     interval: a.interval * 1000,
   }
+}
+
+/** Yoto calls this grant deprecated, and may refuse it to new apps; the other one is there too. */
+function hintFor(error: string | undefined): string {
+  return error === 'unauthorized_client' ? `${mendOf(error)} Or sign in without a code.` : mendOf(error)
 }
 
 /** Asks once whether the person has agreed (RFC 8628 3.4). Never throws. */

@@ -353,7 +353,7 @@ describe('the service', () => {
         socket.end(message, 'latin1')
       })
       expect(text, JSON.stringify(message.slice(0, 80))).toMatch(
-        /^$|^HTTP\/1\.1 (40[0-5]|431|501|505)|\r\n\r\n<!doctype html>/,
+        /^$|^HTTP\/1\.1 (40[0-5]|429|431|501|505)|\r\n\r\n<!doctype html>/,
       )
       for (const secret of secrets) expect(text).not.toContain(secret)
     }

@@ -22,6 +22,8 @@ const RULES: Record<string, Rule> = {
   'POST /api/access/unlock': 'unlock',
   'POST /api/access/lock': 'owner',
   'GET /api/auth/status': 'owner',
+  'GET /api/auth/login': 'owner',
+  'GET /api/auth/callback': 'open', // its proof is the cookie that login set
   'POST /api/auth/start': 'owner',
   'POST /api/auth/poll': 'owner',
   'POST /api/auth/logout': 'owner',

@@ -236,7 +236,7 @@ describe.concurrent('a sign-in by code', () => {
     const [first = 0, last = 0] = [yoto.pollTimes[0], yoto.pollTimes.at(-1)]
     expect((last - first) / gaps(yoto).length).toBeGreaterThan(800)
     const token = await keeper.token()
-    await waitUntil(async () => (await other.token()) === token, { what: 'both give out the same', timeout: 2_000 })
+    await waitUntil(async () => (await other.token()) === token, { what: 'both give out the same' })
   })
 
   it('replaces the one before, which is revoked', async (context) => {

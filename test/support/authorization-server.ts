@@ -40,6 +40,8 @@ export interface AuthorizationServerOptions {
   /** Seconds between polls; left out of the answer by default, which means 5 (RFC 8628, section 3.2). */
   interval?: number
   redirectUris?: string[]
+  /** Makes the client a confidential one, which sends this. */
+  clientSecret?: string
 }
 
 export interface RecordedRequest {
@@ -147,7 +149,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
 }
 
 function configuration(
-  { accessTokenTtl = 3600, deviceCodeTtl = 300, redirectUris = [] }: AuthorizationServerOptions,
+  { accessTokenTtl = 3600, deviceCodeTtl = 300, redirectUris = [], clientSecret }: AuthorizationServerOptions,
   jwk: object,
 ) {
   const days = 24 * 60 * 60
@@ -165,7 +167,8 @@ function configuration(
       {
         client_id: CLIENT_ID,
         client_name: 'Yoto Token Keeper',
-        token_endpoint_auth_method: 'none',
+        token_endpoint_auth_method: clientSecret ? 'client_secret_post' : 'none',
+        client_secret: clientSecret,
         grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token', 'authorization_code'],
         response_types: redirectUris.length > 0 ? ['code'] : [],
         redirect_uris: redirectUris,

@@ -86,6 +86,8 @@ export interface StandIn {
   pollTimes: number[]
   /** Issues a token family without a sign-in. */
   seed(): SeededTokens
+  /** Issues an authorization code, as after a sign-in in the browser; it is good once. */
+  authorize(): string
   approve(userCode: string): void
   deny(userCode: string): void
   expire(userCode: string): void
@@ -150,6 +152,7 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
   const devices = new Map<string, Device>()
   const refreshTokens = new Map<string, { family: Family; generation: number }>()
   const accessTokens = new Map<string, number>()
+  const codes = new Set<string>()
   const families: Family[] = []
   const faults: { fault: Fault; match: Match; left: number }[] = []
   const holds: { match: Match; reached: () => void; released: Promise<void> }[] = []
@@ -250,6 +253,10 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
     if (path !== PATHS.token) return refusal(404, 'not_found', 'Not found.')
     if (form.grant_type === 'refresh_token') return refresh(form.refresh_token)
     if (form.grant_type === DEVICE_GRANT) return poll(form.device_code)
+    if (form.grant_type === 'authorization_code') {
+      if (form.code_verifier && codes.delete(form.code ?? '')) return json(200, begin())
+      return refusal(403, 'invalid_grant', 'Invalid authorization code')
+    }
     return refusal(403, 'unsupported_grant_type', 'Unsupported grant type.')
   }
 
@@ -320,6 +327,11 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
     seed: () => {
       const { refresh_token, access_token, expires_in } = begin()
       return { refresh_token, access_token, expires_in }
+    },
+    authorize: () => {
+      const code = opaque('ac')
+      codes.add(code)
+      return code
     },
     approve: (userCode) => {
       deviceOf(userCode).state = 'approved'

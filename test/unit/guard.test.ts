@@ -149,13 +149,16 @@ describe('wrong keys', () => {
 })
 
 describe('a path', () => {
-  it.each(['/', '/style.css', '/client.js', '/api/health', '/api/ready'])('%s is open to all', async (path) => {
-    const elsewhere = { host: 'healthcheck.railway.app', origin: 'https://evil.example', secFetchSite: 'cross-site' }
-    expect(await verdict({ path })).toBe('in')
-    expect(await verdict({ path, ...elsewhere })).toBe('in')
-    expect(await verdict({ path, ...elsewhere, authorization: 'Bearer wrong' })).toBe('in')
-    expect(await verdict({ path, ...elsewhere }, { dev: true })).toBe('in')
-  })
+  it.each(['/', '/style.css', '/client.js', '/api/health', '/api/ready', '/api/auth/callback'])(
+    '%s is open to all',
+    async (path) => {
+      const elsewhere = { host: 'healthcheck.railway.app', origin: 'https://evil.example', secFetchSite: 'cross-site' }
+      expect(await verdict({ path })).toBe('in')
+      expect(await verdict({ path, ...elsewhere })).toBe('in')
+      expect(await verdict({ path, ...elsewhere, authorization: 'Bearer wrong' })).toBe('in')
+      expect(await verdict({ path, ...elsewhere }, { dev: true })).toBe('in')
+    },
+  )
 
   it.each([
     ...['/api/token', '/api/auth/status', '/api/auth/start', '/api/auth/login', '/api/access/lock', '/api/journal'],

@@ -1,9 +1,10 @@
-import { eventHandler } from 'h3'
+import { eventHandler, getHeader } from 'h3'
+import { redirectUri } from '../../../server/http/redirect-uri'
 import { statusOf } from '../../../server/keeper/status'
 import { useService } from '../../../server/service'
 
-export default eventHandler(async () => {
+export default eventHandler(async (event) => {
   const service = await useService()
   await service.keeper.refreshNow()
-  return statusOf(service)
+  return statusOf(service, redirectUri(service.config, getHeader(event, 'host')))
 })

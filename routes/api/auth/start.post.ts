@@ -3,7 +3,7 @@ import { useService } from '../../../server/service'
 
 /** Begins a sign-in by code (RFC 8628 3.2). `device_code` is a handle of ours; Yoto's stays on the server. */
 export default eventHandler(async () => {
-  const { handle, login } = await (await useService()).logins.begin()
+  const { handle, login } = await (await useService()).deviceLogins.begin()
   return {
     verification_uri: login.verification_uri,
     verification_uri_complete: login.verification_uri_complete,

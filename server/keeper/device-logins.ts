@@ -1,48 +1,16 @@
-import * as v from 'valibot'
-import type { HeldLease, Lease, TokenStorage } from '../../storage'
+import type { HeldLease, Lease } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { randomHex } from '../hex'
 import { type PollOutcome, pollDeviceCode, requestDeviceCode } from '../yoto/device-code'
-import { parseJson } from '../yoto/outcome'
 import type { Clock } from './clock'
 import type { Journal } from './journal'
-import { type Keeper, notConfigured } from './keeper'
+import type { Keeper } from './keeper'
+import { type DeviceLogin, hasEnded, isDevice, type LoginOutcome, type PendingLogins } from './pending-logins'
 
 /** Milliseconds. */
 const SLOWER = 5_000
 const LONGEST_PAUSE = 60_000
-const OUTCOME_KEPT = 600_000
-const MOST_OPEN = 20
-
-const Time = v.pipe(v.string(), v.isoTimestamp())
-
-const Open = v.object({
-  version: v.literal(1),
-  client_id: v.string(),
-  server: v.string(),
-  device_code: v.string(),
-  user_code: v.string(),
-  verification_uri: v.string(),
-  verification_uri_complete: v.string(),
-  began_at: Time,
-  expires_at: Time,
-  /** Milliseconds. */
-  interval: v.number(),
-  next_poll_at: Time,
-})
-
-const Ended = v.object({
-  version: v.literal(1),
-  ended_at: Time,
-  status: v.picklist(['success', 'expired', 'error']),
-  error: v.optional(v.string()),
-  message: v.string(),
-})
-
-/** A sign-in that has begun and not ended: `.yoto_login_<handle>.json`. */
-export type PendingLogin = v.InferOutput<typeof Open>
-export type LoginOutcome = v.InferOutput<typeof Ended>
 
 /** What is said of a login. */
 export interface LoginState {
@@ -51,91 +19,62 @@ export interface LoginState {
   error?: string
 }
 
-export interface Logins {
+export interface DeviceLogins {
   /** Takes up what was under way before a restart. */
   start(): Promise<void>
   /**
    * Begins a sign-in by code (RFC 8628).
    * @throws KeeperError `not_configured`, `storage_unavailable`, `too_many_requests`, `yoto_*`
    */
-  begin(): Promise<{ handle: string; login: PendingLogin }>
+  begin(): Promise<{ handle: string; login: DeviceLogin }>
   /** @throws KeeperError `not_found` for a handle that is not known (any more) */
   state(handle: string): Promise<LoginState>
   /** The login that was begun last, if one is open. */
-  newest(): Promise<{ handle: string; login: PendingLogin } | undefined>
+  newest(): Promise<{ handle: string; login: DeviceLogin } | undefined>
   /** Polls what is due; to be called every so often. */
   tick(): Promise<void>
   /** Begins no poll any more; resolves when the one under way, and the sign-in that it may bring, has ended. */
   close(): Promise<void>
 }
 
-const PREFIX = '.yoto_login_'
-const keyOf = (handle: string) => `${PREFIX}${handle}.json`
 const iso = (time: number) => new Date(time).toISOString()
 
-export function createLogins(parts: {
+/** Sign-ins by code (RFC 8628). */
+export function createDeviceLogins(parts: {
   config: Config
-  storage: TokenStorage
+  pending: PendingLogins
   /** One of its own, so that a poll that hangs holds up no refresh. */
   lease: Lease
   keeper: Keeper
   journal: Journal
   clock: Clock
-}): Logins {
-  const { config, storage, lease, keeper, journal, clock } = parts
-  /** Logins that this process polls, with what went wrong lately. */
+}): DeviceLogins {
+  const { config, pending, lease, keeper, journal, clock } = parts
+  /** DeviceLogins that this process polls, with what went wrong lately. */
   const open = new Map<string, { nextPollAt: number; failures: number; trouble?: string }>()
   let beginning: Promise<unknown> = Promise.resolve()
   let polling: Promise<unknown> = Promise.resolve()
   let closing = false
-  let lastCleaning = Number.NEGATIVE_INFINITY
 
-  async function read(handle: string): Promise<PendingLogin | LoginOutcome | undefined> {
-    const raw = await storage.getItemRaw<string>(keyOf(handle))
-    const parsed = v.safeParse(v.union([Open, Ended]), parseJson(raw ?? ''))
-    return parsed.success ? parsed.output : undefined
-  }
-
-  async function write(handle: string, login: PendingLogin | LoginOutcome): Promise<void> {
-    await storage.setItemRaw(keyOf(handle), `${JSON.stringify(login)}\n`)
-  }
-
-  async function readAll(): Promise<{ handle: string; login: PendingLogin | LoginOutcome }[]> {
-    const keys = (await storage.getKeys()).filter((key) => key.startsWith(PREFIX) && key.endsWith('.json'))
-    const handles = keys.map((key) => key.slice(PREFIX.length, -'.json'.length))
-    const logins = await Promise.all(handles.map(async (handle) => ({ handle, login: await read(handle) })))
-    return logins.filter(
-      (one): one is { handle: string; login: PendingLogin | LoginOutcome } => one.login !== undefined,
+  async function openOnes(): Promise<{ handle: string; login: DeviceLogin }[]> {
+    return (await pending.readAll()).filter(
+      (one): one is { handle: string; login: DeviceLogin } =>
+        isDevice(one.login) && Date.parse(one.login.expires_at) > clock.wall(),
     )
   }
 
-  async function openOnes(): Promise<{ handle: string; login: PendingLogin }[]> {
-    return (await readAll()).filter(
-      (one): one is { handle: string; login: PendingLogin } =>
-        isOpen(one.login) && Date.parse(one.login.expires_at) > clock.wall(),
-    )
-  }
-
-  function watch(handle: string, login: PendingLogin): void {
+  function watch(handle: string, login: DeviceLogin): void {
     if (!open.has(handle)) open.set(handle, { nextPollAt: wakeAt(login, Date.parse(login.next_poll_at)), failures: 0 })
   }
 
-  async function begin(): Promise<{ handle: string; login: PendingLogin }> {
-    if (!config.clientId) throw notConfigured()
-    const { storage: unavailable } = keeper.snapshot()
-    if (unavailable) throw unavailable
-    if ((await openOnes()).length >= MOST_OPEN) {
-      throw new KeeperError('too_many_requests', `${MOST_OPEN} sign-ins are under way already.`, {
-        hint: 'Finish one of them, or wait until they have run out.',
-        retryAfter: 60_000,
-      })
-    }
+  async function begin(): Promise<{ handle: string; login: DeviceLogin }> {
+    await pending.requireRoom()
     const now = clock.wall()
     const code = await requestDeviceCode(config)
     const handle = randomHex(128)
-    const login: PendingLogin = {
+    const login: DeviceLogin = {
       version: 1,
-      client_id: config.clientId,
+      client_id: config.clientId ?? '',
       server: config.authUrl,
       device_code: code.deviceCode,
       user_code: code.userCode,
@@ -146,7 +85,7 @@ export function createLogins(parts: {
       interval: code.interval,
       next_poll_at: iso(now + code.interval),
     }
-    await write(handle, login)
+    await pending.write(handle, login)
     watch(handle, login)
     journal.add('sign_in', 'begun', 'A sign-in by code has begun.')
     return { handle, login }
@@ -164,8 +103,8 @@ export function createLogins(parts: {
   }
 
   async function advanceUnderLease(handle: string, held: HeldLease): Promise<void> {
-    const login = await read(handle)
-    if (!login || !isOpen(login)) {
+    const login = (await pending.read(handle))?.login
+    if (!login || !isDevice(login)) {
       open.delete(handle)
       return
     }
@@ -190,14 +129,15 @@ export function createLogins(parts: {
         'Yoto issued no refresh token, so the sign-in would not last. Allow the scope offline_access for this client at yoto.dev.'
       return end(handle, { status: 'error', error: 'invalid_scope', message })
     }
-    await keeper.signIn(outcome.tokens, sent)
-    await end(handle, { status: 'success', message: 'Signed in.' })
+    const { otherAccount } = await keeper.signIn(outcome.tokens, sent)
+    const message = otherAccount ? 'Signed in, to another account than before.' : 'Signed in.'
+    await end(handle, { status: 'success', message })
   }
 
   /** RFC 8628 3.5. Only an answer about this login ends it; the rest is waited out. */
   async function react(
     handle: string,
-    login: PendingLogin,
+    login: DeviceLogin,
     outcome: Exclude<PollOutcome, { meaning: 'tokens' }>,
   ): Promise<void> {
     switch (outcome.meaning) {
@@ -228,19 +168,19 @@ export function createLogins(parts: {
     await postpone(handle, login, Math.min(login.interval * 2 ** failures, LONGEST_PAUSE), outcome.message)
   }
 
-  async function postpone(handle: string, login: PendingLogin, pause: number, trouble?: string): Promise<void> {
+  async function postpone(handle: string, login: DeviceLogin, pause: number, trouble?: string): Promise<void> {
     const nextPollAt = clock.wall() + pause
     const failures = open.get(handle)?.failures ?? 0
     open.set(handle, { nextPollAt: wakeAt(login, nextPollAt), failures: trouble ? failures + 1 : failures, trouble })
-    await write(handle, { ...login, next_poll_at: iso(nextPollAt) })
+    await pending.write(handle, { ...login, next_poll_at: iso(nextPollAt) })
   }
 
   async function end(handle: string, outcome: Pick<LoginOutcome, 'status' | 'error' | 'message'>): Promise<void> {
     open.delete(handle)
-    const login = await read(handle)
-    if (login && !isOpen(login)) return // the first outcome stands
+    const login = (await pending.read(handle))?.login
+    if (login && hasEnded(login)) return // the first outcome stands
     journal.add('sign_in', outcome.error ?? outcome.status, outcome.message)
-    await write(handle, { version: 1, ended_at: iso(clock.wall()), ...outcome })
+    await pending.write(handle, { version: 1, ended_at: iso(clock.wall()), ...outcome })
   }
 
   async function pollWhatIsDue(): Promise<void> {
@@ -248,21 +188,12 @@ export function createLogins(parts: {
       if (closing) return
       if (clock.wall() >= nextPollAt || nextPollAt - clock.wall() > LONGEST_PAUSE + SLOWER) await advance(handle)
     }
-    await removeOldOutcomes()
-  }
-
-  async function removeOldOutcomes(): Promise<void> {
-    if (clock.monotonic() - lastCleaning < 60_000) return
-    lastCleaning = clock.monotonic()
-    for (const { handle, login } of await readAll()) {
-      if (!isOpen(login) && clock.wall() - Date.parse(login.ended_at) > OUTCOME_KEPT)
-        await storage.removeItem(keyOf(handle))
-    }
+    await pending.removeOld()
   }
 
   return {
     async start() {
-      for (const { handle, login } of await readAll()) if (isOpen(login)) watch(handle, login)
+      for (const { handle, login } of await pending.readAll()) if (isDevice(login)) watch(handle, login)
     },
 
     begin() {
@@ -272,13 +203,13 @@ export function createLogins(parts: {
     },
 
     async state(handle) {
-      const login = /^[0-9a-f]{32}$/.test(handle) ? await read(handle) : undefined
-      if (!login) {
+      const login = /^[0-9a-f]{32}$/.test(handle) ? (await pending.read(handle))?.login : undefined
+      if (!login || !(isDevice(login) || hasEnded(login))) {
         throw new KeeperError('not_found', 'This sign-in is not known, or ended more than 10 minutes ago.', {
           hint: 'Start a new one.',
         })
       }
-      if (!isOpen(login)) return { status: login.status, message: login.message, error: login.error }
+      if (hasEnded(login)) return { status: login.status, message: login.message, error: login.error }
       // The tick that ends it may have to wait for a dead instance's lease.
       if (clock.wall() >= Date.parse(login.expires_at)) return { status: 'expired', message: 'The code has run out.' }
       watch(handle, login)
@@ -310,10 +241,6 @@ export function createLogins(parts: {
 }
 
 /** The end of a code is not slept through, however rarely Yoto may be asked. */
-function wakeAt(login: PendingLogin, nextPollAt: number): number {
+function wakeAt(login: DeviceLogin, nextPollAt: number): number {
   return Math.min(nextPollAt, Date.parse(login.expires_at))
-}
-
-function isOpen(login: PendingLogin | LoginOutcome): login is PendingLogin {
-  return 'device_code' in login
 }
