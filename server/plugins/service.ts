@@ -4,6 +4,7 @@ import { type Config, ConfigError, readConfig } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import { REFRESH_TOKEN, TOKEN_SET } from '../keeper/records'
 import { createService, provideService, type Service } from '../service'
+import { unknownScopes } from '../yoto/scopes'
 
 /** Reads the configuration and starts the service when the process starts; ends it with the process. */
 export default defineNitroPlugin((nitroApp) => {
@@ -63,6 +64,9 @@ async function announce({ config, place, access, keeper }: Service): Promise<voi
   if (!config.clientId)
     console.warn('YOTO_CLIENT_ID is not set: get a client id at https://yoto.dev, set it and restart.')
   if (config.storageWarning) console.warn(config.storageWarning)
+  const unknown = unknownScopes(config.scope)
+  if (unknown.length > 0)
+    console.warn(`YOTO_SCOPE asks for what Yoto does not list: ${unknown.join(' ')}. It is passed on as it is.`)
   if (import.meta.dev) return
   const key = await access.unusedKey().catch((thrown) => {
     const { message, hint } = fromStorage(thrown) as KeeperError

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { ConfigError, readConfig } from '../../server/config'
+import { unknownScopes } from '../../server/yoto/scopes'
 import { startKeeper } from '../support/keeper-process'
 import { waitUntil } from '../support/wait-until'
 
@@ -246,5 +247,23 @@ describe('without YOTO_CLIENT_ID', () => {
     expect(await keeper.json('/api/auth/start', { method: 'POST' })).toMatchObject({ status: 503, body: refusal })
     await waitUntil(() => keeper.log().includes('YOTO_CLIENT_ID'), { what: 'the log said so' })
     await keeper.stop()
+  })
+})
+
+describe('YOTO_SCOPE', () => {
+  it('with a scope that Yoto does not list is passed on, with a warning at the start', async () => {
+    const env = { YOTO_CLIENT_ID: 'x', YOTO_SCOPE: 'family:view made:up openid' }
+    const keeper = await startKeeper({ env })
+    await waitUntil(() => keeper.log().includes('YOTO_SCOPE'), { what: 'the log said so' })
+    expect(keeper.log()).toMatch(/YOTO_SCOPE .*: made:up\./)
+    const { headers } = await keeper.fetch('/api/auth/login', { redirect: 'manual' })
+    const { searchParams } = new URL(headers.get('location') ?? '')
+    expect(searchParams.get('scope')).toBe('family:view made:up openid offline_access')
+    await keeper.stop()
+  })
+
+  it('with listed ones gives no warning', () => {
+    expect(unknownScopes(read({ YOTO_SCOPE: 'family:library:view user:icons:manage profile' }).scope)).toEqual([])
+    expect(unknownScopes(read().scope)).toEqual([])
   })
 })
