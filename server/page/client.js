@@ -30,6 +30,8 @@ const texts = {
     error: 'The sign-in did not work.',
   },
   tryAgain: 'Start again whenever you like.',
+  /** As the service says it where there is nothing to add. */
+  signedInPlainly: 'Signed in.',
   /** How a sign-in in the browser came back. */
   endings: {
     success: 'You are signed in to Yoto.',
@@ -208,6 +210,8 @@ function learnOutcome(answer) {
   leaveLogin()
   if (answer.status !== 'success') {
     known.result = `${answer.message || texts.ended[answer.status] || texts.ended.error} ${texts.tryAgain}`
+  } else if (answer.message !== texts.signedInPlainly) {
+    known.result = answer.message // to another account than before
   }
 }
 

@@ -111,6 +111,6 @@ export function classifyPoll(answer: Answer, now: number): PollOutcome {
         message: `Yoto says that access was denied${description ? `: ${description}` : '.'}`,
       }
     default:
-      return otherwise
+      return otherwise.meaning === 'misconfigured' ? { ...otherwise, hint: hintFor(error) } : otherwise
   }
 }

@@ -121,7 +121,19 @@ const path = fc
     ),
     fc.array(mutation, { maxLength: 3 }),
     fc.option(
-      fc.oneof(pathText, fc.constantFrom(`key=${OWNER}`, `access_token=${PLANTED}`, 'min_ttl=x', 'a=1&a=2', '?', '#')),
+      fc.oneof(
+        pathText,
+        fc.constantFrom(
+          `key=${OWNER}`,
+          `access_token=${PLANTED}`,
+          'min_ttl=x',
+          'a=1&a=2',
+          `state=${'0'.repeat(32)}&code=${PLANTED}`,
+          'state=x&error=y',
+          '?',
+          '#',
+        ),
+      ),
     ),
   )
   .map(([start, mutations, query]) => {

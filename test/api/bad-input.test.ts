@@ -373,7 +373,7 @@ describe('a start that Yoto answers with', () => {
       refused(403, 'unauthorized_client'),
       502,
       'yoto_error',
-      /"Device Code".*dashboard at yoto\.dev/,
+      /"Device Code".*dashboard at yoto\.dev\. Or sign in without a code\./,
     ],
     ['invalid_client', refused(401, 'invalid_client'), 502, 'yoto_error', /YOTO_CLIENT_ID/],
     ['access_denied', refused(403, 'access_denied'), 502, 'yoto_error', /YOTO_SCOPE/],

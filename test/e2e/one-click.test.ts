@@ -127,6 +127,29 @@ describe('one click', () => {
     await page.context().close()
   })
 
+  it.each([
+    ['not_allowed', /Use a code instead/],
+    ['denied', /Sign in again/],
+    ['expired', /Sign in again/],
+    ['used', /sign in again/],
+    ['unexpected', /Press “Sign in to Yoto”/],
+    ['wrong_scope', /YOTO_SCOPE/],
+    ['unreachable', /Try again in a minute/],
+    ['failed', /log says why/],
+    ['not_begun', /Try again/],
+  ])('the page has a sentence for %s, and both ways to go on', async (ending, sentence) => {
+    const { page } = await openPage()
+    await view(page, 'signed_out')
+    await page.goto('about:blank')
+    await page.goto(`${keeper.url}/#sign-in=${ending}`)
+    await view(page, 'signed_out')
+    expect(await result(page)).toMatch(sentence)
+    expect(page.url()).toBe(`${keeper.url}/`)
+    expect(await page.isVisible('[data-testid=login]')).toBe(true)
+    expect(await page.isVisible('[data-testid=sign-in]')).toBe(true)
+    await page.context().close()
+  })
+
   it('copies the address to register, and takes no sentence from a link', async () => {
     const { page } = await openPage()
     await view(page, 'signed_out')
