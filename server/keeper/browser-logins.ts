@@ -6,7 +6,7 @@ import { oauthError } from '../yoto/outcome'
 import type { Clock } from './clock'
 import type { Journal } from './journal'
 import type { Keeper } from './keeper'
-import { type BrowserLogin, hasEnded, isBrowser, type PendingLogins } from './pending-logins'
+import { type BrowserLogin, hasEnded, isBrowser, type LoginOutcome, type PendingLogins } from './pending-logins'
 import { fingerprintOf } from './token-set'
 
 /** Milliseconds that a person has at Yoto. */
@@ -63,6 +63,10 @@ export function createBrowserLogins(parts: {
   const underway = new Set<Promise<unknown>>()
   const iso = (time: number) => new Date(time).toISOString()
 
+  function outcome(status: LoginOutcome['status'], message: string): LoginOutcome {
+    return { version: 1, ended_at: iso(clock.wall()), status, message, taken_by: randomHex(128) }
+  }
+
   /** Whether this browser may use this login; taken out of circulation at once, so that a second try finds it used. */
   async function claim({ state, secret }: WayBack): Promise<BrowserLogin | Ending> {
     const found = /^[0-9a-f]{32}$/.test(state) ? await pending.read(state) : undefined
@@ -70,11 +74,8 @@ export function createBrowserLogins(parts: {
     const { login, raw } = found
     if (hasEnded(login)) return 'used'
     if (!isBrowser(login) || login.browser !== (await fingerprintOf(secret))) return 'unexpected'
-    const message = 'The way back was used.'
-    const ended_at = iso(clock.wall())
-    const used = { version: 1, ended_at, status: 'error', message, taken_by: randomHex(128) } as const
     try {
-      await pending.write(state, used, raw)
+      await pending.write(state, outcome('error', 'It came back, and its end is not known.'), raw)
     } catch (error) {
       if (error instanceof StorageError && error.code === 'conflict') return 'used'
       throw error
@@ -87,31 +88,38 @@ export function createBrowserLogins(parts: {
   async function finish(wayBack: WayBack): Promise<Ending> {
     const login = await claim(wayBack)
     if (typeof login === 'string') return login // not noted: anybody can send these
+    const ending = await conclude(login, wayBack)
+    const status = SAID[ending] ? 'success' : 'error'
+    await pending.write(wayBack.state, outcome(status, SAID[ending] ?? ending)).catch(() => {}) // it stays used all the same
+    return ending
+  }
+
+  async function conclude(login: BrowserLogin, wayBack: WayBack): Promise<Ending> {
     const { error, errorDescription: error_description } = wayBack
     if (error !== undefined) return refused(oauthError({ error, error_description }))
     if (!wayBack.code) return note('failed', 'Yoto sent no code.')
 
     const sent = { wall: clock.wall(), monotonic: clock.monotonic() }
     const { code_verifier: verifier, redirect_uri: redirectUri } = login
-    const outcome = await exchangeCode(config, { code: wayBack.code, verifier, redirectUri })
-    switch (outcome.meaning) {
+    const answer = await exchangeCode(config, { code: wayBack.code, verifier, redirectUri })
+    switch (answer.meaning) {
       case 'tokens': {
-        if (!outcome.tokens.refreshToken) return note('wrong_scope', 'Yoto issued no refresh token.')
-        const { otherAccount } = await keeper.signIn(outcome.tokens, sent)
+        if (!answer.tokens.refreshToken) return note('wrong_scope', 'Yoto issued no refresh token.')
+        const { otherAccount } = await keeper.signIn(answer.tokens, sent)
         return note(otherAccount ? 'other_account' : 'success')
       }
       case 'refused': // the code was used or has run out (RFC 6749 5.2)
       case 'expired':
-        return note('expired', outcome.message)
+        return note('expired', answer.message)
       case 'denied':
       case 'misconfigured':
-        return refused({ error: outcome.error, description: outcome.message })
+        return refused({ error: answer.error, description: answer.message })
       case 'not_now':
       case 'not_sent':
       case 'unknown':
-        return note('unreachable', outcome.message)
+        return note('unreachable', answer.message)
       default:
-        return note('failed', 'message' in outcome ? outcome.message : undefined)
+        return note('failed', 'message' in answer ? answer.message : undefined)
     }
   }
 

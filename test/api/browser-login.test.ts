@@ -248,6 +248,9 @@ describe('a way back that is not success leaves the sign-in as it is', () => {
     expect(JSON.stringify((await keeper.json('/api/journal')).body)).toBe(journal)
     expect(await comeBack(keeper, { state: mine.state, code }, mine.cookie)).toBe(ending('success'))
     expect(storedToken(keeper)).toBe(yoto.currentRefreshToken())
+    const outcome = readFileSync(join(keeper.cwd, `.yoto_login_${mine.state}.json`), 'utf8')
+    expect(JSON.parse(outcome)).toMatchObject({ status: 'success', message: 'Signed in.' })
+    expect(outcome).not.toContain('verifier')
   })
 
   it('a replay, and ten at once: the code is exchanged once', async () => {

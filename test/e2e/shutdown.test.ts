@@ -77,6 +77,29 @@ it('waits for a sign-in that Yoto has granted, and cuts no write', { timeout: 30
   await again.stop()
 })
 
+it('waits for a sign-in in the browser whose code is being exchanged', { timeout: 30_000 }, async (context) => {
+  const yoto = await startStandIn()
+  context.onTestFinished(() => yoto.stop())
+  const keeper = await startKeeper({ env: { YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url } })
+  const { headers } = await keeper.fetch('/api/auth/login', { redirect: 'manual' })
+  const state = new URL(headers.get('location') ?? '').searchParams.get('state') ?? ''
+  const cookie = headers.get('set-cookie')?.split(';')[0] ?? ''
+  const hold = yoto.hold({ grant_type: 'authorization_code' })
+  const query = new URLSearchParams({ state, code: yoto.authorize() })
+  // The browser does not wait for it.
+  const { hostname: host, port } = new URL(keeper.url)
+  const browser = connect(Number(port), host).on('error', () => {})
+  browser.write(`GET /api/auth/callback?${query} HTTP/1.1\r\nHost: localhost\r\nCookie: ${cookie}\r\n\r\n`)
+  await hold.reached
+  browser.destroy()
+  const ended = keeper.kill('SIGTERM')
+  await refusesConnections(keeper)
+  hold.release()
+  expect(await ended).toEqual({ code: 0, signal: null })
+  expect(readFileSync(join(keeper.cwd, '.yoto_refresh_token'), 'utf8')).toBe(yoto.currentRefreshToken())
+  expect(readdirSync(keeper.cwd).filter((name) => name.endsWith('.tmp'))).toEqual([])
+})
+
 /** The signal has arrived. */
 async function refusesConnections({ url }: Keeper): Promise<void> {
   const isRefused = () =>
