@@ -19,6 +19,6 @@ export default defineNitroConfig({
     },
   ],
   // Bundled, and so without the parts that are not used; beside the bundle it would lie whole.
-  externals: { inline: ['valibot', 'jose', 'rate-limiter-flexible'] },
+  externals: { inline: ['valibot', 'jose', 'rate-limiter-flexible', 'negotiator', 'content-type'] },
   typescript: { strict: true, tsConfig: { compilerOptions: { noUncheckedIndexedAccess: true } } },
 })

@@ -1,16 +1,26 @@
-import { eventHandler, getQuery } from 'h3'
+import { eventHandler, getHeader, getQuery, setResponseHeader } from 'h3'
+import Negotiator from 'negotiator'
 import * as v from 'valibot'
 import { KeeperError } from '../../server/errors'
 import { useService } from '../../server/service'
 
+const TEXT = 'text/plain; charset=utf-8'
 const MinTtl = v.optional(v.pipe(v.string(), v.digits(), v.transform(Number), v.maxValue(86_400 * 365)))
 
-/** A valid access token (RFC 6749 5.1, without the refresh token). `?min_ttl=`: seconds it should have left. */
+/**
+ * A valid access token: as JSON (RFC 6749 5.1, without the refresh token), or bare for those who prefer text/plain. `?min_ttl=`: seconds
+ * it should have left, as far as Yoto issues such; `expires_in` says how many it has.
+ */
 export default eventHandler(async (event) => {
   const minTtl = v.safeParse(MinTtl, getQuery(event).min_ttl)
   if (!minTtl.success) throw new KeeperError('bad_request', 'min_ttl must be a whole number of seconds.')
   const { keeper } = await useService()
   const set = await keeper.accessToken((minTtl.output ?? 0) * 1000)
+  setResponseHeader(event, 'vary', 'accept')
+  if (prefersText(getHeader(event, 'accept'))) {
+    setResponseHeader(event, 'content-type', TEXT)
+    return set.accessToken
+  }
   return {
     access_token: set.accessToken,
     token_type: 'Bearer',
@@ -19,3 +29,8 @@ export default eventHandler(async (event) => {
     scope: set.scope,
   }
 })
+
+/** RFC 9110 12.5.1; whoever asks for neither, or for both alike, gets JSON. */
+function prefersText(accept: string | undefined): boolean {
+  return new Negotiator({ headers: { accept } }).mediaType(['application/json', TEXT]) === TEXT
+}

@@ -23,7 +23,7 @@ const OPEN_TO_OURSELVES = new Set(['/api/access/unlock'])
 
 /** All that a tool's key opens. */
 function isForTools(path: string): boolean {
-  return path === '/api/token' || path.startsWith('/api/yoto/')
+  return path === '/api/token' || path === '/api/yoto' || path.startsWith('/api/yoto/')
 }
 
 export function isOpen(path: string): boolean {

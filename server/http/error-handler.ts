@@ -12,6 +12,7 @@ export default defineNitroErrorHandler((thrown, event) => {
   setResponseStatus(event, error.status, error.code)
   setResponseHeader(event, 'content-type', 'application/json')
   setResponseHeader(event, 'cache-control', 'no-store')
+  setResponseHeader(event, 'keeper-error', error.code) // tells ours from Yoto's, which pass through
   if (error.code === 'unauthorized') setResponseHeader(event, 'www-authenticate', 'Bearer')
   if (error.retryAfter) setResponseHeader(event, 'retry-after', Math.ceil(error.retryAfter / 1000))
   event.node.res.end(JSON.stringify(error))

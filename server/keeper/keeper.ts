@@ -66,6 +66,12 @@ export interface Keeper {
    * @throws KeeperError `signed_out`, `needs_sign_in`, `not_configured`, `storage_unavailable`, or `yoto_*`
    */
   accessToken(minTtl?: number): Promise<TokenSet>
+  /**
+   * Another access token than one that Yoto's API refused (rule 4): the current one, or one that is fetched now.
+   * @returns undefined where no other can be had, or where the refused one was itself fetched this way a short while ago: then the
+   * token is not what is wrong. Never throws.
+   */
+  renew(refused: TokenSet): Promise<TokenSet | undefined>
   /** Refreshes now; within 10 s of the last success that is the answer (rule 4). Throws as accessToken does. */
   refreshNow(): Promise<void>
   /** Keeps what a sign-in brought, in place of what was kept before (rule 9). `sent`: both clocks when its request left. `otherAccount`: another one than before. */
@@ -81,6 +87,8 @@ export interface Keeper {
 
 /** Milliseconds. */
 const JUST_REFRESHED = 10_000
+/** A token that was fetched because another had been refused is above suspicion for so long. */
+const TRUSTED_AFTER_RENEWAL = 300_000
 
 export function createKeeper({ config, storage, lease, journal, clock, removeLeftovers }: KeeperParts): Keeper {
   /** The refresh token in the store, as last seen. */
@@ -104,6 +112,8 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   let intentFound = false
   /** A token that appeared in the store without its record; another instance may be about to write that. */
   let sighted: string | undefined
+  /** What `renew` has fetched last, and when by the monotonic clock. */
+  let renewed: { accessToken: string; at: number } | undefined
   let leftoversRemoved = false
   let refreshing: Promise<void> | undefined
   let queue: Promise<unknown> = Promise.resolve()
@@ -580,6 +590,16 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       const set = inMemory(1)
       if (!set) throw whyNone()
       return set
+    },
+
+    async renew({ accessToken }) {
+      const isCurrent = () => current?.accessToken === accessToken
+      const isTrusted = renewed?.accessToken === accessToken && clock.monotonic() - renewed.at < TRUSTED_AFTER_RENEWAL
+      if (isCurrent() && !isTrusted && isRefreshPossible()) {
+        await refresh().catch(() => {}) // the snapshot says why
+        if (current && !isCurrent()) renewed = { accessToken: current.accessToken, at: clock.monotonic() }
+      }
+      return isCurrent() ? undefined : inMemory(1)
     },
 
     async refreshNow() {

@@ -42,7 +42,7 @@ export async function post(url: string, form: Record<string, string | undefined>
   } catch (error) {
     if (signal.aborted) return { kind: 'lost', timeout: true, reason: 'no answer within 5 seconds' }
     const code = causeCode(error)
-    if (NEVER_SENT.test(code)) return { kind: 'not_sent', reason: code }
+    if (isNeverSent(code)) return { kind: 'not_sent', reason: code }
     return { kind: 'lost', timeout: false, reason: code || 'the connection broke' }
   }
 }
@@ -74,6 +74,11 @@ function withoutSecrets(text: string, fields: [string, string][]): string {
 /** System and TLS errors that come before the first byte of a request. */
 const NEVER_SENT =
   /^(ENOTFOUND|EAI_AGAIN|EAI_NODATA|ECONNREFUSED|ConnectionRefused|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|UND_ERR_CONNECT_TIMEOUT|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS|ERR_SSL)/
+
+/** Whether this error means that nothing has arrived at the other side. */
+export function isNeverSent(code: string): boolean {
+  return NEVER_SENT.test(code)
+}
 
 function causeCode(error: unknown): string {
   for (let cause = error as (FetchError & { code?: unknown }) | undefined; cause; cause = cause.cause as typeof cause) {
