@@ -213,6 +213,17 @@ describe('what arrives at Yoto', () => {
     expect(api.arrivals.length).toBe(before)
   })
 
+  it.each(['/%61pi/yoto/v1', '/api%2Fyoto/v1', '/API/yoto/v1', '/api/yotoo/v1', '/api//yoto/v1'])(
+    'is nothing from %s, another spelling of our own path',
+    async (path) => {
+      const { keeper, api } = shared
+      const before = api.arrivals.length
+      const { status, headers } = await call(keeper, path, { headers: { authorization: `Bearer ${OWNER}` } })
+      expect({ status, code: headers['keeper-error'] }).toEqual({ status: 404, code: 'not_found' })
+      expect(api.arrivals.length).toBe(before)
+    },
+  )
+
   it('is no method that would show the token', async () => {
     const { keeper, api } = shared
     const before = api.arrivals.length
