@@ -27,6 +27,8 @@ export interface Config {
   readonly addressHeader?: string
   /** Where people reach the service; the first is used in links. Empty: unknown. */
   readonly publicUrls: readonly string[]
+  /** Where the owner is told what is wrong. A secret: a topic's name or a token may be in it. */
+  readonly notifyUrl?: string
 }
 
 /** The environment does not make a configuration. The message lists every problem with its mend, and no value. */
@@ -69,6 +71,12 @@ function isOrigin(text: string): boolean {
     !url.search &&
     !url.hash
   )
+}
+
+/** Any host, and http too: it may stand in the house, and no token is sent. fetch refuses an address with a user name. */
+function isNoticeAddress(text: string): boolean {
+  const url = parseUrl(text)
+  return !!url && /^https?:$/.test(url.protocol) && !url.username && !url.password
 }
 
 const withoutSlash = v.transform((text: string) => text.replace(/\/+$/, ''))
@@ -161,6 +169,9 @@ const Environment = v.pipe(
         v.everyItem(isOrigin, 'must be addresses such as https://keeper.example, separated by commas, without a path'),
       ),
     ),
+    NOTIFY_URL: v.optional(
+      v.pipe(v.string(), v.check(isNoticeAddress, 'must be an http or https address without user name or password')),
+    ),
     PORT: v.optional(
       v.pipe(
         v.string(),
@@ -218,5 +229,6 @@ export function readConfig(env: Record<string, string | undefined>, cwd: string)
     // Railway's edge sets it (docs.railway.com, public networking: specs); who sits inside its private network may claim anything.
     addressHeader: onRailway ? 'x-real-ip' : undefined,
     publicUrls: e.PUBLIC_URL ?? (e.RAILWAY_PUBLIC_DOMAIN ? [`https://${e.RAILWAY_PUBLIC_DOMAIN}`] : []),
+    notifyUrl: e.NOTIFY_URL,
   })
 }

@@ -7,6 +7,7 @@ import { systemClock } from './keeper/clock'
 import { createDeviceLogins, type DeviceLogins } from './keeper/device-logins'
 import { createJournal, type Journal } from './keeper/journal'
 import { createKeeper, type Keeper } from './keeper/keeper'
+import { createNotices } from './keeper/notices'
 import { createPendingLogins } from './keeper/pending-logins'
 
 /** Everything that the routes call, put together once a process. */
@@ -38,12 +39,14 @@ export async function createService(config: Config, backend: Backend, storage: T
   const pending = createPendingLogins({ config, storage, keeper, clock })
   const deviceLogins = createDeviceLogins({ config, pending, lease: backend.lease('login'), keeper, journal, clock })
   const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })
+  const notices = createNotices({ config, storage, keeper, lease: backend.lease('notice'), journal, clock })
 
   journal.add('start', 'ok', 'The service has started.')
   await keeper.start()
   if (config.encryptionKeys.length > 0) await access.saveAgain().catch(() => {}) // what cannot be read says so when it is needed
   await deviceLogins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
-  const stop = [every(backend.watchInterval, keeper.tick), every(backend.watchInterval, deviceLogins.tick)]
+  // Each in a loop of its own: none waits for another.
+  const stop = [keeper, deviceLogins, notices].map(({ tick }) => every(backend.watchInterval, tick))
 
   return {
     config,
@@ -55,6 +58,7 @@ export async function createService(config: Config, backend: Backend, storage: T
     journal,
     async close() {
       for (const end of stop) end()
+      notices.close()
       const logins = Promise.all([deviceLogins.close(), browserLogins.close()])
       await Promise.race([keeper.close(logins), pause(LONGEST_FAREWELL)])
       await Promise.race([journal.flush(), pause(1_000)])

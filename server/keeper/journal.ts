@@ -12,7 +12,7 @@ const WRITE_COUNTS_AFTER = 60_000
 
 const Event = v.object({
   at: v.string(),
-  kind: v.picklist(['start', 'sign_in', 'refresh', 'sign_out', 'storage', 'access', 'stop']),
+  kind: v.picklist(['start', 'sign_in', 'refresh', 'sign_out', 'storage', 'access', 'notice', 'stop']),
   outcome: v.string(),
   message: v.string(),
   /** How often the same thing happened in a row, and when last. */

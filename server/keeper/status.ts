@@ -65,7 +65,8 @@ export async function statusOf(
   }
 }
 
-function describe(
+/** What is said of the sign-in at that moment, on the page and in notices. */
+export function describe(
   config: Config,
   now: Snapshot,
 ): Pick<Status, 'authenticated' | 'message' | 'state' | 'problem' | 'hint'> {

@@ -33,8 +33,7 @@ export function troubleOf(outcome: Exclude<Outcome, { meaning: 'tokens' | 'refus
       return { kind: 'yoto_unreachable', error, pause, told: true }
     }
     default: {
-      // 1 s, 2 s, 4 s … 5 min, each with jitter, so that instances do not come back together
-      const pause = Math.min(1_000 * 2 ** failures, LONGEST_BACKOFF) * (0.5 + Math.random() / 2)
+      const pause = backoff(failures)
       const code = meaning === 'not_sent' ? 'yoto_unreachable' : outcome.code
       return {
         kind: 'yoto_unreachable',
@@ -44,4 +43,12 @@ export function troubleOf(outcome: Exclude<Outcome, { meaning: 'tokens' | 'refus
       }
     }
   }
+}
+
+/**
+ * Milliseconds until the next attempt: 1 s, 2 s, 4 s … 5 min, each with jitter, so that instances do not come back together.
+ * @param failures how many attempts in a row have failed before this one
+ */
+export function backoff(failures: number): number {
+  return Math.min(1_000 * 2 ** failures, LONGEST_BACKOFF) * (0.5 + Math.random() / 2)
 }

@@ -80,7 +80,8 @@ export function isNeverSent(code: string): boolean {
   return NEVER_SENT.test(code)
 }
 
-function causeCode(error: unknown): string {
+/** The code of the error beneath: a system's or TLS's. Its message would name the address. */
+export function causeCode(error: unknown): string {
   for (let cause = error as (FetchError & { code?: unknown }) | undefined; cause; cause = cause.cause as typeof cause) {
     if (typeof cause.code === 'string') return cause.code
   }

@@ -15,6 +15,7 @@ const PLANTED = {
   "tool's key": 'planted-tool-key-0123',
   'encryption key': 'planted-encryption-key-0123456789',
   'wrong key': 'planted-wrong-key-0123',
+  'topic that the owner is told at': 'planted-topic-0123',
   'query, body or header': 'planted-by-a-caller',
 }
 
@@ -63,6 +64,7 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
     YOTO_AUTH_URL: yoto.url,
     KEEPER_KEY: PLANTED["owner's key"],
     KEEPER_TOOL_KEYS: `tool:${PLANTED["tool's key"]}`,
+    NOTIFY_URL: `http://127.0.0.1:9/${PLANTED['topic that the owner is told at']}`, // nobody listens
   }
   const said: Said[] = []
   const secrets: Record<string, string> = { ...PLANTED }
@@ -117,7 +119,14 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
   for (const path of ['/api/token', '/api/auth/status', '/api/journal']) await askWrong(path)
   await wrong.stop()
   logs.push(wrong.log())
-  for (const name of ['YOTO_CLIENT_SECRET', 'KEEPER_KEY', 'KEEPER_TOOL_KEYS', 'KEEPER_ENCRYPTION_KEY', 'CORS_ORIGIN']) {
+  for (const name of [
+    'YOTO_CLIENT_SECRET',
+    'KEEPER_KEY',
+    'KEEPER_TOOL_KEYS',
+    'KEEPER_ENCRYPTION_KEY',
+    'CORS_ORIGIN',
+    'NOTIFY_URL',
+  ]) {
     const broken = { ...env, [name]: `${PLANTED['query, body or header']} \u00e9` }
     logs.push(
       await startKeeper({ cwd: dir, env: broken }).then(

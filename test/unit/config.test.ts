@@ -37,12 +37,13 @@ describe('readConfig', () => {
     corsOrigin: undefined,
     addressHeader: undefined,
     publicUrls: [],
+    notifyUrl: undefined,
   }
   const NAMES = [
     ...['YOTO_CLIENT_ID', 'YOTO_CLIENT_SECRET', 'YOTO_SCOPE', 'YOTO_AUDIENCE', 'YOTO_AUTH_URL', 'YOTO_API_URL'],
     ...['TOKEN_REFRESH_INTERVAL_HOURS', 'RAILWAY_ENVIRONMENT_NAME', 'RAILWAY_VOLUME_MOUNT_PATH'],
     ...['RAILWAY_PUBLIC_DOMAIN', 'DATA_DIR', 'KEEPER_KEY', 'PUBLIC_URL', 'PORT'],
-    ...['KEEPER_TOOL_KEYS', 'KEEPER_ENCRYPTION_KEY', 'CORS_ORIGIN'],
+    ...['KEEPER_TOOL_KEYS', 'KEEPER_ENCRYPTION_KEY', 'CORS_ORIGIN', 'NOTIFY_URL'],
   ]
 
   it.each([
@@ -92,6 +93,8 @@ describe('readConfig', () => {
     ['CORS_ORIGIN', 'http://localhost:8123', { corsOrigin: 'http://localhost:8123' }],
     ['RAILWAY_PUBLIC_DOMAIN', 'keeper.up.railway.app', { publicUrls: ['https://keeper.up.railway.app'] }],
     ['PUBLIC_URL', 'https://one.example/, http://two:8080', { publicUrls: ['https://one.example', 'http://two:8080'] }],
+    ['NOTIFY_URL', 'https://ntfy.example/topic?auth=x', { notifyUrl: 'https://ntfy.example/topic?auth=x' }],
+    ['NOTIFY_URL', 'http://homeassistant:8123/api/webhook/x', { notifyUrl: 'http://homeassistant:8123/api/webhook/x' }],
   ])('takes %s=%j', (name, value, expected) => {
     expect(read({ [name]: value })).toEqual({ ...DEFAULTS, ...expected })
   })
@@ -184,6 +187,11 @@ const WRONG: [name: string, value: string, mend: RegExp][] = [
   ['PUBLIC_URL', 'https://one.example, hush', /such as https:\/\/keeper\.example/],
   ['PUBLIC_URL', 'https://name:hush@one.example', /such as https:\/\/keeper\.example/],
   ['PUBLIC_URL', 'javascript:hush', /such as https:\/\/keeper\.example/],
+  ['NOTIFY_URL', 'hush', /http or https address/],
+  ['NOTIFY_URL', 'ntfy.sh/hush', /http or https address/],
+  ['NOTIFY_URL', 'ftp://ntfy.example/hush', /http or https address/],
+  ['NOTIFY_URL', 'https://hush@ntfy.example/topic', /without user name or password/],
+  ['NOTIFY_URL', 'https://:hush@ntfy.example/topic', /without user name or password/],
   ['PORT', 'hush', /port number/],
 ]
 
