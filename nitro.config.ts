@@ -9,6 +9,9 @@ export default defineNitroConfig({
   scanDirs: ['server'],
   imports: false,
   errorHandler: './server/http/error-handler.ts',
+  // Collects what routes say with `defineRouteMeta`; the document is made of it in server/openapi/, the page of that in server/page/.
+  experimental: { openAPI: true },
+  openAPI: { ui: { scalar: false, swagger: false } },
   // `nitro dev` answers through a proxy on a Unix socket; only here, in front of it, the caller's real address is known.
   devHandlers: [
     {

@@ -21,6 +21,13 @@ const STATUS = {
 
 export type ErrorCode = keyof typeof STATUS
 
+export const ERROR_CODES = Object.keys(STATUS) as ErrorCode[]
+
+/** The codes that are sent with a status. */
+export function codesOf(status: number): ErrorCode[] {
+  return ERROR_CODES.filter((code) => STATUS[code] === status)
+}
+
 /** Every failure that a caller may see: what happened (`message`) and, where there is one, the mend (`hint`). Never a secret. */
 export class KeeperError extends Error {
   override readonly name = 'KeeperError'

@@ -1,6 +1,27 @@
 import { eventHandler, setResponseStatus } from 'h3'
+import { defineRouteMeta } from 'nitropack/runtime'
 import { readinessOf } from '../../server/keeper/status'
 import { useService } from '../../server/service'
+
+defineRouteMeta({
+  openAPI: {
+    operationId: 'ready',
+    tags: ['Service'],
+    summary: 'The service can work',
+    description: 'Being signed out is no reason why not.',
+    security: [],
+    responses: {
+      200: {
+        description: 'It can.',
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/Ready' } } },
+      },
+      503: {
+        description: 'It cannot.',
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/NotReady' } } },
+      },
+    },
+  },
+})
 
 export default eventHandler(async (event) => {
   const service = await useService().catch(() => undefined)

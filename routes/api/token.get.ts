@@ -1,11 +1,46 @@
 import { eventHandler, getHeader, getQuery, setResponseHeader } from 'h3'
 import Negotiator from 'negotiator'
+import { defineRouteMeta } from 'nitropack/runtime'
 import * as v from 'valibot'
 import { KeeperError } from '../../server/errors'
 import { useService } from '../../server/service'
 
 const TEXT = 'text/plain; charset=utf-8'
 const MinTtl = v.optional(v.pipe(v.string(), v.digits(), v.transform(Number), v.maxValue(86_400 * 365)))
+
+defineRouteMeta({
+  openAPI: {
+    operationId: 'token',
+    tags: ['Yoto'],
+    summary: 'A valid access token',
+    description:
+      'Ask every time, and keep none: the answer comes from memory, and the token is renewed ahead of its end.',
+    security: [{ ownerKey: [] }, { toolKey: [] }, { session: [] }],
+    parameters: [
+      {
+        name: 'min_ttl',
+        in: 'query',
+        description: 'Seconds that it should have left, as far as Yoto issues such; expires_in says how many it has.',
+        schema: { type: 'integer', minimum: 0, maximum: 31536000 },
+      },
+    ],
+    responses: {
+      200: {
+        description: 'The token; bare for those who prefer text/plain.',
+        headers: { Vary: { required: true, schema: { type: 'string' } } },
+        content: {
+          'application/json': { schema: { $ref: '#/components/schemas/Token' } },
+          'text/plain': { schema: { type: 'string' } },
+        },
+      },
+      400: { $ref: '#/components/responses/BadRequest' },
+      409: { $ref: '#/components/responses/SignedOut' },
+      502: { $ref: '#/components/responses/YotoError' },
+      503: { $ref: '#/components/responses/Unavailable' },
+      504: { $ref: '#/components/responses/YotoTimeout' },
+    },
+  },
+})
 
 /**
  * A valid access token: as JSON (RFC 6749 5.1, without the refresh token), or bare for those who prefer text/plain. `?min_ttl=`: seconds

@@ -1,4 +1,5 @@
 import { eventHandler, getQuery, sendRedirect } from 'h3'
+import { defineRouteMeta } from 'nitropack/runtime'
 import * as v from 'valibot'
 import { takeLoginCookie } from '../../../server/access/login-cookie'
 import { fromStorage, KeeperError } from '../../../server/errors'
@@ -10,6 +11,29 @@ const Query = v.object({
   code: Parameter,
   error: Parameter,
   error_description: Parameter,
+})
+
+defineRouteMeta({
+  openAPI: {
+    operationId: 'callback',
+    tags: ['Sign-in'],
+    summary: 'Take the browser back from Yoto',
+    description: 'Yoto sends it here. Its proof is the cookie that login has set, good for one use, and not a key.',
+    security: [],
+    parameters: [
+      { name: 'state', in: 'query', description: 'As login gave it to Yoto.', schema: { type: 'string' } },
+      { name: 'code', in: 'query', description: 'What Yoto gives out tokens for.', schema: { type: 'string' } },
+      { name: 'error', in: 'query', description: 'Why Yoto gave none.', schema: { type: 'string' } },
+      { name: 'error_description', in: 'query', schema: { type: 'string' } },
+    ],
+    responses: {
+      302: {
+        description: 'To the page, which says how it ended.',
+        headers: { Location: { required: true, schema: { type: 'string', format: 'uri-reference' } } },
+      },
+      503: { $ref: '#/components/responses/Unavailable' },
+    },
+  },
 })
 
 /** Where Yoto sends the browser back to (RFC 6749 4.1.2). Ends on the page, which has a sentence for each ending. */

@@ -1,9 +1,25 @@
 import { eventHandler, getHeader, sendRedirect } from 'h3'
+import { defineRouteMeta } from 'nitropack/runtime'
 import { setLoginCookie } from '../../../server/access/login-cookie'
 import { KeeperError } from '../../../server/errors'
 import { redirectUri } from '../../../server/http/redirect-uri'
 import { BROWSER_LOGIN_LIFETIME } from '../../../server/keeper/browser-logins'
 import { useService } from '../../../server/service'
+
+defineRouteMeta({
+  openAPI: {
+    operationId: 'login',
+    tags: ['Sign-in'],
+    summary: 'Send the browser to Yoto to sign in',
+    description: 'For a browser that is unlocked, from the service’s own page. Authorization code with PKCE.',
+    responses: {
+      302: {
+        description: 'To Yoto; or back to the page, if it asked for HTML and the sign-in could not begin.',
+        headers: { Location: { required: true, schema: { type: 'string', format: 'uri-reference' } } },
+      },
+    },
+  },
+})
 
 /** Sends the browser to Yoto to sign in (RFC 6749 4.1.1, RFC 7636). */
 export default eventHandler(async (event) => {

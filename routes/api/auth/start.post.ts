@@ -1,5 +1,25 @@
 import { eventHandler } from 'h3'
+import { defineRouteMeta } from 'nitropack/runtime'
 import { useService } from '../../../server/service'
+
+defineRouteMeta({
+  openAPI: {
+    operationId: 'start',
+    tags: ['Sign-in'],
+    summary: 'Begin a sign-in by code',
+    description:
+      'Show the person the code and the link, then poll. The service asks Yoto by itself, so the polls may stop.',
+    responses: {
+      200: {
+        description: 'What the person needs.',
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/DeviceLogin' } } },
+      },
+      502: { $ref: '#/components/responses/YotoError' },
+      503: { $ref: '#/components/responses/Unavailable' },
+      504: { $ref: '#/components/responses/YotoTimeout' },
+    },
+  },
+})
 
 /** Begins a sign-in by code (RFC 8628 3.2). `device_code` is a handle of ours; Yoto's stays on the server. */
 export default eventHandler(async () => {

@@ -1,7 +1,22 @@
 import { eventHandler, getHeader } from 'h3'
+import { defineRouteMeta } from 'nitropack/runtime'
 import { redirectUri } from '../../../server/http/redirect-uri'
 import { statusOf } from '../../../server/keeper/status'
 import { useService } from '../../../server/service'
+
+defineRouteMeta({
+  openAPI: {
+    operationId: 'status',
+    tags: ['Sign-in'],
+    summary: 'How the sign-in stands',
+    responses: {
+      200: {
+        description: 'How it stands.',
+        content: { 'application/json': { schema: { $ref: '#/components/schemas/Status' } } },
+      },
+    },
+  },
+})
 
 export default eventHandler(async (event) => {
   const service = await useService()
