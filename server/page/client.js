@@ -300,14 +300,14 @@ function render(moved = false) {
   if (changed) {
     if (!moved) known.complaint = undefined
     if (view === 'signed_in' && main.dataset.view !== 'signing_in' && !moved && !known.returned) known.result = ''
-    const lost = document.activeElement?.closest('[data-for], dialog, #lock')
+    const lost = document.activeElement?.closest('[data-for], dialog, #unlocked')
     main.dataset.view = view
     for (const part of main.querySelectorAll('[data-for]')) {
       part.toggleAttribute('hidden', !part.getAttribute('data-for')?.split(' ').includes(view))
     }
     say(heading, texts.views[view])
     document.title = `${texts.views[view]} · ${texts.app}`
-    button('lock').hidden = view === 'locked' || view === 'unreachable'
+    html('unlocked').hidden = view === 'locked' || view === 'unreachable'
     if (view !== 'signed_in') dialog.close()
     if (view === 'locked') keyInput.focus()
     else if (moved || lost) heading.focus()
