@@ -103,3 +103,12 @@ it("carries calls to Yoto's API, as the built service does", async () => {
   expect(api.arrivals.length).toBe(2)
   expect(await get('/api/yoto/v1', { host: 'evil.example' })).toBe(403)
 })
+
+it('describes the API as the built service does', async () => {
+  const answer = await fetch(`http://127.0.0.1:${port}/_openapi.json`)
+  const { servers, paths } = (await answer.json()) as { servers: unknown; paths: Record<string, object> }
+  expect(servers).toEqual([{ url: '/' }])
+  expect(Object.keys(paths)).toEqual(expect.arrayContaining(['/api/token', '/api/access/unlock']))
+  expect(Object.keys(paths).filter((path) => !/^\/(api\/|_openapi\.json$)/.test(path))).toEqual([])
+  expect(await get('/docs', { host: `localhost:${port}` })).toBe(200)
+})
