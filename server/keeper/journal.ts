@@ -10,9 +10,11 @@ const LENGTH = 500
 const WRITE_AFTER = 1_000
 const WRITE_COUNTS_AFTER = 60_000
 
+export const EVENT_KINDS = ['start', 'sign_in', 'refresh', 'sign_out', 'storage', 'access', 'notice', 'stop'] as const
+
 const Event = v.object({
   at: v.string(),
-  kind: v.picklist(['start', 'sign_in', 'refresh', 'sign_out', 'storage', 'access', 'notice', 'stop']),
+  kind: v.picklist(EVENT_KINDS),
   outcome: v.string(),
   message: v.string(),
   /** How often the same thing happened in a row, and when last. */

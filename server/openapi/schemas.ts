@@ -1,4 +1,5 @@
 import { ERROR_CODES } from '../errors'
+import { EVENT_KINDS } from '../keeper/journal'
 
 /** The shapes of what the service says. Closed, so that a test notices a field that is not described. */
 
@@ -107,7 +108,7 @@ export const schemas = {
         items: object(
           {
             at: time,
-            kind: { enum: ['start', 'sign_in', 'refresh', 'sign_out', 'storage', 'access', 'stop'] },
+            kind: { enum: EVENT_KINDS },
             outcome: text,
             message: text,
           },
