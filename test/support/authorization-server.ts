@@ -1,8 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, jwtVerify } from 'jose'
+import { findRoute } from './demo-api'
 
-/** The real authorization server oidc-provider, with Yoto's paths, so that a sign-in can be tried without a Yoto account. */
+/**
+ * The real authorization server oidc-provider, with Yoto's paths, so that a sign-in can be tried without a Yoto account; and at the same
+ * address a little of Yoto's API (demo-api.ts).
+ */
 
 // It tells an operator on the console what to change before production; nobody runs this one in production.
 for (const level of ['info', 'warn'] as const) {
@@ -21,6 +25,7 @@ interface Context {
   type: string
   body: unknown
   get(header: string): string
+  req: IncomingMessage
   oidc?: { params?: { grant_type?: string } }
 }
 interface Provider {
@@ -112,11 +117,15 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   })
 
   provider.use(async (ctx, next) => {
-    if (ctx.path !== '/v1/whoami') return next()
+    const found = findRoute(ctx.method, ctx.path)
+    if (!found) return next()
     const [, token = ''] = /^Bearer (.+)$/i.exec(ctx.get('authorization')) ?? []
     const verified = await jwtVerify(token, publicKey, { issuer: url, audience: AUDIENCE }).catch(() => undefined)
-    ctx.status = verified ? 200 : 401
-    ctx.body = verified ? { sub: verified.payload.sub } : { error: 'invalid_token' }
+    const { id, route } = found
+    const account = verified?.payload.sub ?? ''
+    const body = verified && (await route({ account, query: ctx.query, id, request: ctx.req }))
+    ctx.status = verified ? (body ? 200 : 404) : 401
+    ctx.body = body ?? { error: verified ? { code: 'not-found', message: `${id} does not exist.` } : 'invalid_token' }
   })
 
   server.on('request', provider.callback())

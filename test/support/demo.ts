@@ -4,14 +4,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { startAuthorizationServer } from './authorization-server'
+import { prepareDemo } from './demo-parts'
 
 /** `npm run demo`: the built service, with a local authorization server in Yoto's place, so that no account is needed. */
 
-const port = process.env.PORT || '8080'
-const url = `http://127.0.0.1:${port}`
 const folder = await mkdtemp(join(tmpdir(), 'keeper-demo-'))
-const yoto = await startAuthorizationServer({ accessTokenTtl: 3600, redirectUris: [`${url}/api/auth/callback`] })
+const { url, yoto, env } = await prepareDemo(process.env.PORT || '8080')
 
 console.log(`
   DEMO: no Yoto account is used. A local authorization server stands in for Yoto: ${yoto.url}
@@ -20,6 +18,8 @@ console.log(`
   2. Press sign in. At the demo's login page any name and password will do.
   3. Then ask for a token, as your programs would:
      curl -H 'Authorization: Bearer KEY' ${url}/api/token
+  4. Or run the examples, which find an invented family with two players:
+     KEEPER_URL=${url} KEEPER_KEY=KEY YOTO_API_URL=${yoto.url} sh examples/shell/players.sh
 
   Ctrl-C ends the demo, and everything it has stored is gone.
 `)
@@ -28,17 +28,7 @@ const { PATH = '', HOME = '' } = process.env
 const entry = fileURLToPath(new URL('../../.output/server/index.mjs', import.meta.url))
 const service = spawn(process.execPath, [entry], {
   cwd: folder,
-  env: {
-    PATH,
-    HOME,
-    HOST: '127.0.0.1',
-    PORT: port,
-    PUBLIC_URL: url,
-    DATA_DIR: folder,
-    YOTO_CLIENT_ID: yoto.clientId,
-    YOTO_AUTH_URL: yoto.url,
-    YOTO_API_URL: yoto.url,
-  },
+  env: { PATH, HOME, DATA_DIR: folder, ...env },
   stdio: 'inherit',
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => service.kill('SIGTERM'))
