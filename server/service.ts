@@ -9,6 +9,7 @@ import { createJournal, type Journal } from './keeper/journal'
 import { createKeeper, type Keeper } from './keeper/keeper'
 import { createNotices } from './keeper/notices'
 import { createPendingLogins } from './keeper/pending-logins'
+import { isProcess } from './platform'
 
 /** Everything that the routes call, put together once a process. */
 export interface Service {
@@ -20,6 +21,8 @@ export interface Service {
   deviceLogins: DeviceLogins
   browserLogins: BrowserLogins
   journal: Journal
+  /** Does what has come due; for where nothing runs between requests. Never throws. */
+  catchUp(): Promise<void>
   /** Begins nothing new, waits for a refresh or a sign-in and its save, at most 10 s (rule 11). */
   close(): Promise<void>
 }
@@ -30,7 +33,8 @@ const LONGEST_FAREWELL = 10_000
 /** Puts the parts together, reads what is stored, and begins to look after it. */
 export async function createService(config: Config, backend: Backend, storage: TokenStorage): Promise<Service> {
   const clock = systemClock
-  const journal = createJournal(storage, backend.lease('journal'), (line) => console.log(line))
+  const print = (line: string) => console.log(line)
+  const journal = createJournal(storage, backend.lease('journal'), print, isProcess)
   const access = createAccess(storage, config, () =>
     journal.add('access', 'refused', 'Too many wrong keys were shown; they are refused for a minute.'),
   )
@@ -45,8 +49,10 @@ export async function createService(config: Config, backend: Backend, storage: T
   await keeper.start()
   if (config.encryptionKeys.length > 0) await access.saveAgain().catch(() => {}) // what cannot be read says so when it is needed
   await deviceLogins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
+  const parts = [keeper, deviceLogins, notices]
   // Each in a loop of its own: none waits for another.
-  const stop = [keeper, deviceLogins, notices].map(({ tick }) => every(backend.watchInterval, tick))
+  const stop = isProcess ? parts.map(({ tick }) => every(backend.watchInterval, tick)) : []
+  let catchingUp: Promise<void> | undefined
 
   return {
     config,
@@ -56,6 +62,12 @@ export async function createService(config: Config, backend: Backend, storage: T
     deviceLogins,
     browserLogins,
     journal,
+    catchUp() {
+      catchingUp ??= Promise.allSettled([...parts, journal].map(({ tick }) => tick())).then(() => {
+        catchingUp = undefined
+      })
+      return catchingUp
+    },
     async close() {
       for (const end of stop) end()
       notices.close()
@@ -87,12 +99,13 @@ function pause(duration: number): Promise<void> {
   })
 }
 
+let start: (() => Promise<Service>) | undefined
 let service: Promise<Service> | undefined
 
-/** For the plugin that starts the service, before the first request. */
-export function provideService(started: Promise<Service>): void {
-  service = started
-  started.catch(() => {}) // told to every request
+/** For the plugin that knows how the service is started; it is, by the first that asks for it. */
+export function provideService(how: () => Promise<Service>): void {
+  start = how
+  service = undefined
 }
 
 /**
@@ -100,6 +113,7 @@ export function provideService(started: Promise<Service>): void {
  * @throws KeeperError when it could not start
  */
 export async function useService(): Promise<Service> {
-  if (!service) throw new KeeperError('not_configured', 'The service has not been started.')
+  if (!start) throw new KeeperError('not_configured', 'The service has not been started.')
+  service ??= start()
   return service
 }

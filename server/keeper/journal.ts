@@ -31,6 +31,8 @@ export interface Journal {
   count(kind: 'access', outcome: string, message: string): void
   /** The last events, oldest first. */
   read(): Promise<Event[]>
+  /** Writes what is due; for where no timer does. Never throws. */
+  tick(): Promise<void>
   /** Writes what has not been written; never throws. */
   flush(): Promise<void>
 }
@@ -38,8 +40,15 @@ export interface Journal {
 /**
  * The history of what happened to the sign-in: 500 events, repeats counted. It is written a second later and under a lease of its own,
  * so that it neither delays a save nor is overwritten by another instance; when it cannot be written, only history is lost.
+ *
+ * @param isProcess false: nothing runs between requests, and `tick` is to write instead, an event at once
  */
-export function createJournal(storage: TokenStorage, lease: Lease, print: (line: string) => void): Journal {
+export function createJournal(
+  storage: TokenStorage,
+  lease: Lease,
+  print: (line: string) => void,
+  isProcess = true,
+): Journal {
   let pending: Event[] = []
   let timer: ReturnType<typeof setTimeout> | undefined
   let due = Number.POSITIVE_INFINITY
@@ -72,11 +81,19 @@ export function createJournal(storage: TokenStorage, lease: Lease, print: (line:
   function schedule(after = WRITE_AFTER): void {
     if (performance.now() + after >= due) return
     due = performance.now() + after
+    if (!isProcess) return
     clearTimeout(timer)
     timer = setTimeout(() => {
       writing = writing.then(write)
     }, after)
     ;(timer as { unref?: () => void }).unref?.()
+  }
+
+  async function flush(): Promise<void> {
+    clearTimeout(timer)
+    writing = writing.then(write)
+    await writing
+    clearTimeout(timer)
   }
 
   function note(kind: Event['kind'], outcome: string, message: string): void {
@@ -87,7 +104,7 @@ export function createJournal(storage: TokenStorage, lease: Lease, print: (line:
     add(kind, outcome, message) {
       print(`${kind} ${outcome}: ${message}`)
       note(kind, outcome, message)
-      schedule()
+      schedule(isProcess ? WRITE_AFTER : 0)
     },
     count(kind, outcome, message) {
       note(kind, outcome, message)
@@ -96,12 +113,10 @@ export function createJournal(storage: TokenStorage, lease: Lease, print: (line:
     async read() {
       return pending.reduce(append, await stored())
     },
-    async flush() {
-      clearTimeout(timer)
-      writing = writing.then(write)
-      await writing
-      clearTimeout(timer)
+    async tick() {
+      if (performance.now() >= due) await flush()
     },
+    flush,
   }
 }
 

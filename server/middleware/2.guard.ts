@@ -2,11 +2,12 @@ import { eventHandler, getCookie, getHeader, handleCors } from 'h3'
 import { callerAddress } from '../access/caller-address'
 import { admit, isOpen } from '../access/guard'
 import { SESSION_COOKIE } from '../access/session-cookie'
+import { pathOf } from '../http/path-of'
 import { useService } from '../service'
 
 /** In front of every route: what is not on the list of what is open asks for a key. */
 export default eventHandler(async (event) => {
-  const path = (event.path.split('?')[0] ?? '').replace(/(.)\/$/, '$1')
+  const path = pathOf(event)
   if (isOpen(path)) return
   const { access, config, journal } = await useService()
   const origin = getHeader(event, 'origin')

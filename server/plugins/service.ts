@@ -3,15 +3,22 @@ import { openBackend } from '../../storage'
 import { type Config, ConfigError, readConfig } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import { REFRESH_TOKEN, TOKEN_SET } from '../keeper/records'
-import { createService, provideService, type Service } from '../service'
+import { isProcess } from '../platform'
+import { createService, provideService, type Service, useService } from '../service'
 import { unknownScopes } from '../yoto/scopes'
 
 /** Reads the configuration and starts the service when the process starts; ends it with the process. */
 export default defineNitroPlugin((nitroApp) => {
+  provideService(start)
+  // Elsewhere the first request starts it: a worker's plugins may neither wait nor draw random numbers.
+  if (!isProcess) {
+    nitroApp.hooks.hook('beforeResponse', async () => (await useService().catch(() => undefined))?.journal.tick())
+    return
+  }
+
   process.env.PORT ||= '8080' // Nitro's own default is 3000
-  const started = start()
-  provideService(started)
-  started.then(announce).catch((error) => console.error(error.message))
+  const started = useService()
+  started.catch((error) => console.error(error.message))
 
   const close = async () => (await started.catch(() => undefined))?.close()
   nitroApp.hooks.hook('close', close)
@@ -39,16 +46,21 @@ async function start(): Promise<Service> {
     )
   }
   useStorage().mount('tokens', backend.driver)
-  return createService(config, backend, useStorage('tokens'))
+  const service = await createService(config, backend, useStorage('tokens'))
+  void announce(service)
+  return service
 }
 
-/** A wrong value stops the start; `nitro dev` goes on, so that a saved .env is taken up, and answers 503 until then. */
+/**
+ * A wrong value stops the start. `nitro dev` goes on, so that a saved .env is taken up, and answers 503 until then, as functions and
+ * workers do.
+ */
 function configure(): Config {
   try {
     return readConfig(process.env, process.cwd())
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    if (import.meta.dev) throw new KeeperError('not_configured', error.message)
+    if (import.meta.dev || !isProcess) throw new KeeperError('not_configured', error.message)
     console.error(error.message)
     process.exit(1)
   }

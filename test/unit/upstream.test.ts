@@ -4,7 +4,7 @@ import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { type ApiCall, sendToApi } from '../../server/proxy/upstream'
+import { type ApiCall, sendToApi } from '../../server/proxy/node-upstream'
 import { type Handler, startApiServer } from '../support/api-server'
 
 // The time limits of a call to Yoto's API, made short: whoever's turn it is counts.

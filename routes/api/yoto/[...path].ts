@@ -1,6 +1,6 @@
 import { eventHandler } from 'h3'
 import { defineRouteMeta } from 'nitropack/runtime'
-import { passThrough } from '../../../server/proxy/pass-through'
+import { hasNodeStreams } from '../../../server/platform'
 import { useService } from '../../../server/service'
 
 defineRouteMeta({
@@ -34,5 +34,11 @@ defineRouteMeta({
 
 /** Any request to Yoto's API, with a valid token. */
 export default eventHandler(async (event) => {
-  await passThrough(event.node.req, event.node.res, await useService())
+  const service = await useService()
+  if (hasNodeStreams) {
+    const { passThrough } = await import('../../../server/proxy/node-pass-through')
+    return passThrough(event.node.req, event.node.res, service)
+  }
+  const { passThrough } = await import('../../../server/proxy/web-pass-through')
+  return passThrough(event, service)
 })

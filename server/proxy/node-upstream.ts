@@ -2,7 +2,7 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type 
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import type { Readable } from 'node:stream'
 import { KeeperError } from '../errors'
-import { isNeverSent } from '../yoto/request'
+import { noAnswer } from './call'
 
 export interface ApiCall {
   method: string
@@ -45,7 +45,7 @@ export async function sendToApi(call: ApiCall, limits = LIMITS): Promise<Incomin
       throw error
     })
   } catch (error) {
-    throw failureOf(error as NodeJS.ErrnoException)
+    throw error instanceof KeeperError ? error : noAnswer((error as NodeJS.ErrnoException).code)
   }
 }
 
@@ -102,11 +102,4 @@ function attempt(call: ApiCall, limits: Limits, mayReuse: boolean): Promise<Inco
     if (body) body.pipe(outgoing)
     else outgoing.end()
   })
-}
-
-function failureOf(error: NodeJS.ErrnoException): KeeperError {
-  if (error instanceof KeeperError) return error
-  const reason = error.code ?? 'the connection broke'
-  if (isNeverSent(reason)) return new KeeperError('yoto_unreachable', `Yoto cannot be reached (${reason}).`)
-  return new KeeperError('yoto_error', `Yoto broke off (${reason}); the call may have been carried out all the same.`)
 }

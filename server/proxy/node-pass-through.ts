@@ -1,28 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished, pipeline } from 'node:stream/promises'
-import type { Config } from '../config'
-import { KeeperError } from '../errors'
-import type { Keeper } from '../keeper/keeper'
+import { destination, type Parts, withToken } from './call'
 import { requestHeaders, responseHeaders } from './headers'
-import { targetOf } from './target'
-import { sendToApi } from './upstream'
-
-/** As in the Fetch standard: they would show the token, or open a way past this service. */
-const REFUSED_METHODS = new Set(['CONNECT', 'TRACE', 'TRACK'])
+import { sendToApi } from './node-upstream'
 
 /**
- * Makes the caller's request at Yoto's API with a valid token, and streams the answer back. Redirects are passed on; a 401 refreshes
- * once, and a request without a body is then made again.
+ * Makes the caller's request at Yoto's API with a valid token, and streams the answer back; redirects are passed on. A request that has
+ * no body is made again after a 401.
  * @throws KeeperError before anything was answered: `bad_request`, what `Keeper.accessToken` throws, `yoto_*`
  */
-export async function passThrough(
-  request: IncomingMessage,
-  response: ServerResponse,
-  { config, keeper }: { config: Config; keeper: Keeper },
-): Promise<void> {
+export async function passThrough(request: IncomingMessage, response: ServerResponse, parts: Parts): Promise<void> {
   const method = request.method ?? 'GET'
-  if (REFUSED_METHODS.has(method)) throw new KeeperError('method_not_allowed', 'This method is not passed on.')
-  const url = targetOf(request.url ?? '', config.apiUrl)
+  const url = destination(method, request.url ?? '', parts)
   const gone = new AbortController()
   response.once('close', () => {
     if (!response.writableFinished) gone.abort()
@@ -31,16 +20,11 @@ export async function passThrough(
   const body = hasBody(request) ? request : undefined
   const send = (accessToken: string) =>
     sendToApi({ method, url, headers: requestHeaders(request.headers, accessToken), body, signal: gone.signal })
-
-  const set = await keeper.accessToken()
-  let answer = await send(set.accessToken)
-  if (answer.statusCode === 401) {
-    const other = await keeper.renew(set)
-    if (other && !body) {
-      answer.resume() // read to its end, the connection can be used again
-      answer = await send(other.accessToken)
-    }
-  }
+  const answer = await withToken(parts, send, {
+    statusOf: ({ statusCode }) => statusCode,
+    drop: (refusal) => refusal.resume(), // read to its end, the connection can be used again
+    mayRepeat: !body,
+  })
 
   response.setHeader('content-security-policy', 'sandbox') // were it a page, it would run nothing, and not as this service's own
   response.writeHead(answer.statusCode ?? 502, answer.statusMessage, responseHeaders(answer.headers))

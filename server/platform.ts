@@ -1,0 +1,19 @@
+/**
+ * What the runtime that this was built for can do. Nitro replaces `import.meta.preset` when it builds; the comparisons must stay as plain
+ * as they are, or code for other platforms stays in the bundle.
+ */
+
+/** A process of its own, which goes on between requests. Elsewhere nothing happens but during a request (or an alarm). */
+export const isProcess: boolean =
+  import.meta.preset === 'node-server' ||
+  import.meta.preset === 'node-cluster' ||
+  import.meta.preset === 'bun' ||
+  import.meta.preset === 'deno-server' ||
+  !!import.meta.dev
+
+/** Requests and answers are Node's own streams. Elsewhere Nitro's entry hands a body over whole, and takes a web stream back. */
+export const hasNodeStreams: boolean =
+  import.meta.preset === 'node-server' ||
+  import.meta.preset === 'node-cluster' ||
+  import.meta.preset === 'vercel' ||
+  !!import.meta.dev
