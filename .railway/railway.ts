@@ -19,6 +19,7 @@ const variables = [
   'KEEPER_ENCRYPTION_KEY',
   'CORS_ORIGIN',
   'PUBLIC_URL',
+  'NOTIFY_URL',
   'PORT',
   'HOST',
   'RAILWAY_RUN_UID',

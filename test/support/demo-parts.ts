@@ -14,7 +14,7 @@ export interface Demo {
 
 export async function prepareDemo(port: number | string, options?: AuthorizationServerOptions): Promise<Demo> {
   const url = `http://127.0.0.1:${port}`
-  const redirectUris = [`${url}/api/auth/callback`]
+  const redirectUris = [url, `http://localhost:${port}`].map((origin) => `${origin}/api/auth/callback`)
   const yoto = await startAuthorizationServer({ accessTokenTtl: 3600, redirectUris, ...options })
   const env = {
     ...{ HOST: '127.0.0.1', PORT: String(port), PUBLIC_URL: url },

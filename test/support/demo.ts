@@ -15,7 +15,7 @@ console.log(`
   DEMO: no Yoto account is used. A local authorization server stands in for Yoto: ${yoto.url}
 
   1. Open the link that the service prints below; the part after #key= is its key.
-  2. Press sign in. At the demo's login page any name and password will do.
+  2. Press "Sign in to Yoto". At the demo's login page any name and password will do.
   3. Then ask for a token, as your programs would:
      curl -H 'Authorization: Bearer KEY' ${url}/api/token
   4. Or run the examples, which find an invented family with two players:
