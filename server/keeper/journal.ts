@@ -52,7 +52,14 @@ export function createJournal(
   let pending: Event[] = []
   let timer: ReturnType<typeof setTimeout> | undefined
   let due = Number.POSITIVE_INFINITY
-  let writing = Promise.resolve()
+  let turn: Promise<unknown> = Promise.resolve()
+
+  /** One after the other: a batch on its way is neither pending nor stored. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = turn.then(work)
+    turn = done.catch(() => {})
+    return done
+  }
 
   const stored = async (): Promise<Event[]> => {
     const raw = await storage.getItemRaw<string>(JOURNAL)
@@ -83,16 +90,13 @@ export function createJournal(
     due = performance.now() + after
     if (!isProcess) return
     clearTimeout(timer)
-    timer = setTimeout(() => {
-      writing = writing.then(write)
-    }, after)
+    timer = setTimeout(() => void inTurn(write), after)
     ;(timer as { unref?: () => void }).unref?.()
   }
 
   async function flush(): Promise<void> {
     clearTimeout(timer)
-    writing = writing.then(write)
-    await writing
+    await inTurn(write)
     clearTimeout(timer)
   }
 
@@ -110,8 +114,11 @@ export function createJournal(
       note(kind, outcome, message)
       schedule(WRITE_COUNTS_AFTER)
     },
-    async read() {
-      return pending.reduce(append, await stored())
+    read() {
+      return inTurn(async () => {
+        const kept = await stored()
+        return pending.reduce(append, kept)
+      })
     },
     async tick() {
       if (performance.now() >= due) await flush()

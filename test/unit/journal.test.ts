@@ -79,6 +79,34 @@ describe('the journal', () => {
     expect((await open().read()).map((event) => event.message)).toEqual(['by one', 'by the other'])
   })
 
+  it('shows every event once to whoever reads while it is written, before and after', async () => {
+    const storage = createStorage({ driver: durableFiles({ dir }) })
+    let go = () => {}
+    const slowly = (work: () => Promise<unknown>) => new Promise<void>((resolve) => (go = resolve)).then(work)
+    const slow = {
+      getItemRaw: async (key: string) => {
+        const value = await storage.getItemRaw(key)
+        await slowly(async () => {})
+        return value
+      },
+      setItemRaw: (key: string, value: string) => slowly(() => storage.setItemRaw(key, value)),
+    }
+    const journal = createJournal(
+      { ...storage, ...slow } as typeof storage,
+      heartbeatFile(dir, '.yoto_journal_lease'),
+      () => {},
+    )
+    journal.add('start', 'ok', 'An event.')
+    const reads = [journal.read()]
+    const flushed = journal.flush()
+    reads.push(journal.read())
+    const pace = setInterval(() => go(), 1)
+    reads.push(flushed.then(() => journal.read()))
+    for (const events of await Promise.all(reads))
+      expect(events.map(({ message, count }) => [message, count])).toEqual([['An event.', undefined]])
+    clearInterval(pace)
+  })
+
   it('prints at once and never throws, even if it cannot be written', async () => {
     rmSync(dir, { recursive: true })
     const lines: string[] = []
