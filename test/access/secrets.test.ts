@@ -81,6 +81,7 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
   secrets['user code'] = login.user_code ?? ''
   secrets['handle of a sign-in'] = login.device_code ?? ''
   secrets['device code'] = storedDeviceCode(dir)
+  for (const meaning of ['refused', 'no'] as const) await signInBrowser(keeper, yoto, dir, said, secrets, meaning)
   await ask('/api/auth/status')
   await askAmiss(ask)
   quote(yoto, secrets['client secret'], secrets['device code'])
@@ -98,6 +99,8 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
   }
   await waitUntil(refreshed, { timeout: 30_000, what: 'the token had been refreshed, 10 s after it was issued' })
   secrets['refresh token'] = yoto.currentRefreshToken()
+  await signInBrowser(keeper, yoto, dir, said, secrets, 'granted')
+  secrets['refresh token of the browser'] = yoto.currentRefreshToken()
   await ask('/api/auth/status')
   await askAmiss(ask)
   for (const path of ['/', '/client.js', '/style.css', '/api/journal', '/api/ready', '/api/health']) await ask(path)
@@ -162,6 +165,40 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
 async function unlock(keeper: Keeper): Promise<string> {
   const answer = await fetch(`${keeper.url}/api/access/unlock`, post({ key: keeper.key }))
   return answer.headers.get('set-cookie')?.split(';')[0] ?? ''
+}
+
+/** There and back; Yoto agrees, refuses the code and quotes all that it was sent, or sends an error back. */
+async function signInBrowser(
+  keeper: Keeper,
+  yoto: StandIn,
+  dir: string,
+  said: Said[],
+  secrets: Record<string, string>,
+  how: 'granted' | 'refused' | 'no',
+): Promise<void> {
+  const there = await keeper.fetch('/api/auth/login', { redirect: 'manual' })
+  const state = new URL(there.headers.get('location') ?? '').searchParams.get('state') ?? ''
+  const cookie = there.headers.get('set-cookie')?.split(';')[0] ?? ''
+  const code = yoto.authorize()
+  const { code_verifier } = JSON.parse(readFileSync(join(dir, `.yoto_login_${state}.json`), 'utf8'))
+  Object.assign(secrets, {
+    [`state, ${how}`]: state,
+    [`code, ${how}`]: code,
+    [`code verifier, ${how}`]: code_verifier,
+    [`login cookie, ${how}`]: cookie.split('=')[1],
+  })
+  if (how === 'refused') {
+    const body = {
+      error: 'invalid_grant',
+      error_description: `No: ${code} ${code_verifier} ${PLANTED['client secret']}`,
+    }
+    yoto.inject({ kind: 'status', status: 403, body }, { grant_type: 'authorization_code' })
+  }
+  const query = new URLSearchParams(how === 'no' ? { state, code, error: 'access_denied' } : { state, code })
+  for (let i = 0; i < 2; i++) {
+    const back = await fetch(`${keeper.url}/api/auth/callback?${query}`, { redirect: 'manual', headers: { cookie } })
+    said.push({ where: 'GET /api/auth/callback', text: `${back.headers.get('location')} ${await back.text()}` })
+  }
 }
 
 function storedDeviceCode(dir: string): string {

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { readConfig } from '../../server/config'
 import { redirectUri } from '../../server/http/redirect-uri'
-import { place } from '../faults/scene'
+import { arrivals, place } from '../faults/scene'
 import { startAuthorizationServer } from '../support/authorization-server'
 import { freePort, type Keeper, startKeeper } from '../support/keeper-process'
 import { type Fault, type SeededTokens, type StandIn, startStandIn } from '../support/stand-in'
@@ -43,6 +45,11 @@ async function comeBack(keeper: Keeper, query: Record<string, string>, ...cookie
 }
 
 const ending = (name: string) => `/#sign-in=${name}`
+/** The sign-ins that the journal tells of, each by its outcome. */
+async function noted(keeper: Keeper): Promise<string[]> {
+  const { body } = await keeper.json<{ events: { kind: string; outcome: string }[] }>('/api/journal')
+  return body.events.filter(({ kind }) => kind === 'sign_in').map(({ outcome }) => outcome)
+}
 const storedToken = (keeper: Keeper) => readFileSync(join(keeper.cwd, '.yoto_refresh_token'), 'utf8').trim()
 
 describe('with a real authorization server', () => {
@@ -98,6 +105,7 @@ describe('with a real authorization server', () => {
     expect((await keeper.json('/api/auth/refresh', { method: 'POST' })).status).toBe(200)
     expect(keeper.log()).not.toContain(code_verifier)
     expect(keeper.log()).not.toContain(begun.state)
+    expect(keeper.log()).not.toContain(begun.cookie.split('=')[1])
   })
 
   it('says so when the account is another one, in the browser and with a code', async () => {
@@ -125,6 +133,8 @@ describe('with a real authorization server', () => {
   it('two tabs at once: each comes back to its own, and the last one counts', async () => {
     const { yoto, keeper } = await start()
     const [one, two] = [await begin(keeper), await begin(keeper)]
+    const [first, second] = [one, two].map(({ url }) => url.searchParams.get('code_challenge'))
+    expect(first).not.toBe(second)
     const backTwo = await yoto.signIn(two.url.href, 'two')
     const backOne = await yoto.signIn(one.url.href, 'one')
     const cookies = [one.cookie, two.cookie]
@@ -149,11 +159,15 @@ describe('with a real authorization server', () => {
 })
 
 /** Somebody is signed in; every sign-in that comes to nothing must leave that as it is. */
-async function startSignedIn() {
+async function startSignedIn(change: object = {}) {
   const yoto = await startStandIn()
+  // Nothing is to be refreshed here; another client's token is tried, and refused.
+  yoto.inject({ kind: 'status', status: 403, body: { error: 'invalid_grant' } }, { grant_type: 'refresh_token' })
   const folder = mkdtempSync(join(tmpdir(), 'browser-login-'))
   const first = yoto.seed()
   place(folder, yoto, first, 'valid')
+  const record = join(folder, '.yoto_token_set.json')
+  writeFileSync(record, JSON.stringify({ ...JSON.parse(readFileSync(record, 'utf8')), ...change }))
   const own = { YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, DATA_DIR: folder }
   const keeper = await startKeeper({ cwd: folder, env: own })
   onTestFinished(async () => {
@@ -239,6 +253,8 @@ describe('a way back that is not success leaves the sign-in as it is', () => {
       [{ state: '../../x', code }, mine.cookie],
       [{ code }, mine.cookie],
       [{ error: 'access_denied' }, mine.cookie],
+      [{ error: 'access_denied', error_description: 'a sentence of a stranger' }],
+      [{ state: mine.state, error: 'access_denied', error_description: 'a sentence of a stranger' }],
       [{}],
     ]
     for (const [query, ...cookies] of attempts)
@@ -261,6 +277,7 @@ describe('a way back that is not success leaves the sign-in as it is', () => {
     expect(endings.sort()).toEqual([ending('success'), ...Array(9).fill(ending('used'))])
     expect(await comeBack(keeper, query, cookie)).toBe(ending('used'))
     expect(storedToken(keeper)).toBe(yoto.currentRefreshToken())
+    await expect.poll(() => noted(keeper)).toEqual(['begun', 'success'])
   })
 
   it('after ten minutes', async () => {
@@ -271,13 +288,81 @@ describe('a way back that is not success leaves the sign-in as it is', () => {
     expect(Date.parse(login.expires_at) - Date.parse(login.began_at)).toBe(600_000)
     writeFileSync(path, JSON.stringify({ ...login, expires_at: new Date(Date.now() - 1).toISOString() }))
     expect(await comeBack(keeper, { state, code: yoto.authorize() }, cookie)).toBe(ending('expired'))
+    await expect.poll(() => noted(keeper)).toEqual(['begun'])
     await expectUntouched(keeper, yoto, first)
+  })
+
+  it('leaves nothing behind for longer than ten minutes', async () => {
+    const { yoto, keeper } = await startSignedIn()
+    const [open, ended, young] = [await begin(keeper), await begin(keeper), await begin(keeper)]
+    await comeBack(keeper, { state: ended.state, error: 'access_denied' }, ended.cookie)
+    await keeper.stop()
+    const pathOf = ({ state }: Begun) => join(keeper.cwd, `.yoto_login_${state}.json`)
+    const long = { expires_at: new Date(Date.now() - 601_000), ended_at: new Date(Date.now() - 601_000) }
+    for (const one of [open, ended]) {
+      const login = JSON.parse(readFileSync(pathOf(one), 'utf8'))
+      const [key] = Object.keys(long).filter((name) => name in login) as (keyof typeof long)[]
+      writeFileSync(pathOf(one), JSON.stringify({ ...login, [key as string]: long[key as keyof typeof long] }))
+    }
+    const env = { YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, DATA_DIR: keeper.cwd }
+    const again = await startKeeper({ cwd: keeper.cwd, env })
+    onTestFinished(() => void again.kill())
+    await expect.poll(() => [open, ended].filter((one) => existsSync(pathOf(one))), { timeout: 10_000 }).toEqual([])
+    expect(existsSync(pathOf(young))).toBe(true)
+  })
+
+  it.each([{ client_id: 'another-client' }, { server: 'https://another.example' }])(
+    'begun before the configuration changed: %j',
+    async (change) => {
+      const { yoto, keeper, first } = await startSignedIn()
+      const { state, cookie } = await begin(keeper)
+      const path = join(keeper.cwd, `.yoto_login_${state}.json`)
+      writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...change }))
+      const since = performance.now()
+      expect(await comeBack(keeper, { state, code: yoto.authorize() }, cookie)).toBe(ending('unexpected'))
+      expect(arrivals(yoto.url, '/oauth/token', since)).toEqual([])
+      await expectUntouched(keeper, yoto, first)
+    },
+  )
+
+  it('with a device login in the place of its own', async () => {
+    const { yoto, keeper, first } = await startSignedIn()
+    const { body } = await keeper.json<{ device_code: string }>('/api/auth/start', { method: 'POST' })
+    const state = body.device_code
+    expect(await comeBack(keeper, { state, code: yoto.authorize() }, `keeper_login_${state}=x`)).toBe(
+      ending('unexpected'),
+    )
+    expect((await keeper.json('/api/auth/poll', { method: 'POST', body: JSON.stringify(body) })).body).toMatchObject({
+      status: 'pending',
+    })
+    await expectUntouched(keeper, yoto, first)
+  })
+
+  it.each<[string, object, string | undefined, boolean, string]>([
+    [
+      'another one than in the record of another client',
+      { client_id: 'another-client' },
+      'father',
+      false,
+      'other_account',
+    ],
+    ['another one than in memory', {}, 'father', true, 'other_account'],
+    ['the same one', {}, 'mother', false, 'success'],
+    ['not told', {}, undefined, false, 'success'],
+  ])('the account is %s', async (_, change, sub, isRecordLost, expected) => {
+    const { yoto, keeper } = await startSignedIn({ subject: 'mother', ...change })
+    const { state, cookie } = await begin(keeper) // by now the store has been read
+    if (isRecordLost) rmSync(join(keeper.cwd, '.yoto_token_set.json'))
+    const access_token = `x.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.x`
+    yoto.inject({ kind: 'replace-json', map: (body) => ({ ...body, access_token }) }, AUTHORIZATION_CODE)
+    expect(await comeBack(keeper, { state, code: yoto.authorize() }, cookie)).toBe(ending(expected))
   })
 })
 
 describe('login', () => {
   it.each([
     ['another site', { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }],
+    ['a sister site', { 'sec-fetch-site': 'same-site', 'sec-fetch-mode': 'navigate' }],
     ['another origin', { origin: 'https://evil.example' }],
   ])('is not begun by %s', async (_, headers) => {
     const { keeper } = await startSignedIn()
@@ -321,6 +406,25 @@ describe('login', () => {
     expect(redirectUri({ publicUrls: readConfig(env, '/').publicUrls }, host)).toBe(`${origin}/api/auth/callback`)
   })
 
+  it('comes back to no name that a request makes up', async () => {
+    const { keeper } = await startSignedIn()
+    const { hostname, port } = new URL(keeper.url)
+    const headers = { host: 'evil.example', authorization: `Bearer ${keeper.key}` } // fetch would set its own Host
+    const asked = request({ hostname, port, path: '/api/auth/login', headers }).end()
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+    expect([answer.resume().statusCode, answer.headers.location]).toEqual([503, undefined])
+    const forwarded = { 'x-forwarded-host': 'evil.example', forwarded: 'host=evil.example' }
+    const { url } = await begin(keeper, forwarded)
+    expect(url.searchParams.get('redirect_uri')).toBe(`${keeper.url}/api/auth/callback`)
+  })
+
+  it('keeps its cookie to https where it came by https', async () => {
+    const { keeper } = await startSignedIn()
+    expect((await begin(keeper, { 'x-forwarded-proto': 'https' })).attributes).toBe(
+      'Max-Age=600; Path=/api/auth/callback; HttpOnly; Secure; SameSite=Lax',
+    )
+  })
+
   it('has nowhere to come back to by an unknown name', () => {
     expect(redirectUri({ publicUrls: [] }, 'evil.example')).toBeUndefined()
   })
@@ -332,5 +436,10 @@ describe('login', () => {
     const { status, url } = await begin(keeper, { accept: 'text/html,*/*' })
     expect([status, url.hash]).toEqual([302, '#sign-in=not_begun'])
     expect((await keeper.json('/api/auth/start', { method: 'POST' })).status).toBe(429)
+    const [name = ''] = readdirSync(keeper.cwd).filter((one) => one.startsWith('.yoto_login_') && one.endsWith('.json'))
+    const path = join(keeper.cwd, name)
+    const expires_at = new Date(Date.now() - 1).toISOString()
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), expires_at }))
+    expect((await begin(keeper)).status).toBe(302)
   })
 })

@@ -12,9 +12,10 @@ let keeper: Keeper
 
 beforeAll(async () => {
   const port = String(await freePort())
-  const redirectUris = [`http://127.0.0.1:${port}/api/auth/callback`]
+  const redirectUris = [`http://localhost:${port}/api/auth/callback`]
   yoto = await startAuthorizationServer({ redirectUris, interval: 1 })
   keeper = await startKeeper({ env: { YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, PORT: port } })
+  keeper.url = `http://localhost:${port}` // another site than Yoto's 127.0.0.1, as it is in life: cookies' SameSite counts
   browser = await startBrowser()
 })
 afterAll(async () => {

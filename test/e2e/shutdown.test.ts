@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, type TestContext } from 'vitest'
 import { type Keeper, startKeeper } from '../support/keeper-process'
 import { type StandIn, startStandIn } from '../support/stand-in'
@@ -67,6 +68,8 @@ it('waits for a sign-in that Yoto has granted, and cuts no write', { timeout: 30
   await hold.reached
   const ended = keeper.kill('SIGTERM')
   await refusesConnections(keeper)
+  // Longer than the service takes to end when it waits for nothing.
+  expect(await Promise.race([ended, sleep(1_000, 'it waits')])).toBe('it waits')
   hold.release()
   expect(await ended).toEqual({ code: 0, signal: null })
   expect(readFileSync(join(keeper.cwd, '.yoto_refresh_token'), 'utf8')).toBe(yoto.currentRefreshToken())
@@ -94,6 +97,8 @@ it('waits for a sign-in in the browser whose code is being exchanged', { timeout
   browser.destroy()
   const ended = keeper.kill('SIGTERM')
   await refusesConnections(keeper)
+  // Longer than the service takes to end when it waits for nothing.
+  expect(await Promise.race([ended, sleep(1_000, 'it waits')])).toBe('it waits')
   hold.release()
   expect(await ended).toEqual({ code: 0, signal: null })
   expect(readFileSync(join(keeper.cwd, '.yoto_refresh_token'), 'utf8')).toBe(yoto.currentRefreshToken())

@@ -254,7 +254,7 @@ export async function startStandIn(options: StandInOptions = {}): Promise<StandI
     if (form.grant_type === 'refresh_token') return refresh(form.refresh_token)
     if (form.grant_type === DEVICE_GRANT) return poll(form.device_code)
     if (form.grant_type === 'authorization_code') {
-      if (form.code_verifier && codes.delete(form.code ?? '')) return json(200, begin())
+      if (form.code_verifier && form.redirect_uri && codes.delete(form.code ?? '')) return json(200, begin())
       return refusal(403, 'invalid_grant', 'Invalid authorization code')
     }
     return refusal(403, 'unsupported_grant_type', 'Unsupported grant type.')
