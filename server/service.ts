@@ -29,6 +29,8 @@ export interface Service {
 
 /** Milliseconds. */
 const LONGEST_FAREWELL = 10_000
+/** Milliseconds between two looks at the clock; what the store is asked is the keeper's to pace. */
+const TICK = 250
 
 /** Puts the parts together, reads what is stored, and begins to look after it. */
 export async function createService(config: Config, backend: Backend, storage: TokenStorage): Promise<Service> {
@@ -39,7 +41,10 @@ export async function createService(config: Config, backend: Backend, storage: T
     journal.add('access', 'refused', 'Too many wrong keys were shown; they are refused for a minute.'),
   )
   const { removeLeftovers } = backend
-  const keeper = createKeeper({ config, storage, lease: backend.lease('token'), journal, clock, removeLeftovers })
+  // Where nothing runs between requests, each may bring news of another instance's sign-in, and a pause costs nothing.
+  const watchInterval = isProcess ? backend.watchInterval : Math.min(backend.watchInterval, 1_000)
+  const lease = backend.lease('token')
+  const keeper = createKeeper({ config, storage, lease, journal, clock, watchInterval, removeLeftovers })
   const pending = createPendingLogins({ config, storage, keeper, clock })
   const deviceLogins = createDeviceLogins({ config, pending, lease: backend.lease('login'), keeper, journal, clock })
   const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })
@@ -51,7 +56,7 @@ export async function createService(config: Config, backend: Backend, storage: T
   await deviceLogins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
   const parts = [keeper, deviceLogins, notices]
   // Each in a loop of its own: none waits for another.
-  const stop = isProcess ? parts.map(({ tick }) => every(backend.watchInterval, tick)) : []
+  const stop = isProcess ? parts.map(({ tick }) => every(TICK, tick)) : []
   let catchingUp: Promise<void> | undefined
 
   return {

@@ -25,6 +25,8 @@ export interface KeeperParts {
   lease: Lease
   journal: Journal
   clock: Clock
+  /** Milliseconds between two looks at the store while all is well. */
+  watchInterval: number
   /** Removes what a crash left behind; called under the lease. */
   removeLeftovers(): Promise<void>
 }
@@ -79,7 +81,7 @@ export interface Keeper {
   /** Revokes at Yoto as far as possible, then removes what is stored. */
   signOut(): Promise<{ wasSignedIn: boolean; revoked: boolean }>
   snapshot(): Snapshot
-  /** One look at the store and the clock; to be called every so often where there is background work. */
+  /** A look at the clock, and at the store when one is due; to be called every so often where there is background work. */
   tick(): Promise<void>
   /** Begins no refresh any more; waits for `others`, which may bring a sign-in, and for what is under way (rule 11). */
   close(others?: Promise<unknown>): Promise<void>
@@ -90,7 +92,8 @@ const JUST_REFRESHED = 10_000
 /** A token that was fetched because another had been refused is above suspicion for so long. */
 const TRUSTED_AFTER_RENEWAL = 300_000
 
-export function createKeeper({ config, storage, lease, journal, clock, removeLeftovers }: KeeperParts): Keeper {
+export function createKeeper(parts: KeeperParts): Keeper {
+  const { config, storage, lease, journal, clock, watchInterval, removeLeftovers } = parts
   /** The refresh token in the store, as last seen. */
   let known: StoredToken | undefined
   /** The access token in memory; may have run out. */
@@ -112,6 +115,8 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
   let intentFound = false
   /** A token that appeared in the store without its record; another instance may be about to write that. */
   let sighted: string | undefined
+  /** When the store was last looked at, by the monotonic clock. */
+  let lookedAt = Number.NEGATIVE_INFINITY
   /** What `renew` has fetched last, and when by the monotonic clock. */
   let renewed: { accessToken: string; at: number } | undefined
   let leftoversRemoved = false
@@ -227,8 +232,15 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     failures = 0
   }
 
+  /** Where the last look has left something open, the next one follows soon. */
+  function isLookDue(): boolean {
+    const isOpen = unusable || lost || sighted !== undefined
+    return clock.monotonic() - lookedAt >= (isOpen ? Math.min(watchInterval, STORAGE_PAUSE) : watchInterval)
+  }
+
   /** Rule 10: has somebody else changed what is stored? */
   async function look(): Promise<void> {
+    lookedAt = clock.monotonic()
     const before = known
     const wasUnusable = unusable
     let raw: string | undefined
@@ -241,6 +253,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
     }
     if (raw === known?.raw && !wasUnusable) {
       lost = undefined
+      sighted = undefined
       await lookForIntent()
       return
     }
@@ -248,6 +261,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
       sighted = raw // once more, at the next look
       return
     }
+    sighted = undefined
     const seen = await takeOver()
     if (seen.lost) {
       return inLease(saveAgain).catch((error) => {
@@ -571,6 +585,7 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
 
   return {
     async start() {
+      lookedAt = clock.monotonic()
       await inTurn(takeOver).then(closeRecord, () => {})
       if (unusable) noteProblem('unusable', unusable)
       await inTurn(probe)
@@ -677,8 +692,9 @@ export function createKeeper({ config, storage, lease, journal, clock, removeLef
 
     async tick() {
       if (underway > 0) return
-      if (!unsaved) await inTurn(look).catch(() => {})
-      else if (clock.monotonic() >= unsaved.notBefore) await inTurnWithLease(saveUnsaved).catch(() => {})
+      if (unsaved) {
+        if (clock.monotonic() >= unsaved.notBefore) await inTurnWithLease(saveUnsaved).catch(() => {})
+      } else if (isLookDue()) await inTurn(look).catch(() => {})
       if (unwritable) await inTurn(probe)
       if (owed) await inTurnWithLease(payOwed).catch(() => {})
       if (isRefreshDue()) await refresh().catch(() => {})

@@ -68,6 +68,7 @@ async function run({ url, clientId, refreshToken, rotations }: Order): Promise<R
     lease: backend.lease('token'),
     journal,
     clock,
+    watchInterval: backend.watchInterval,
     removeLeftovers: backend.removeLeftovers,
   })
 

@@ -1,0 +1,136 @@
+import { createStorage, prefixStorage } from 'unstorage'
+import memory from 'unstorage/drivers/memory'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { readConfig } from '../../server/config'
+import { createKeeper, type Keeper } from '../../server/keeper/keeper'
+import { fingerprintOf } from '../../server/keeper/token-set'
+import { createService } from '../../server/service'
+import { type Backend, type Lease, StorageError, type TokenStorage } from '../../storage'
+import { type StandIn, startStandIn } from '../support/stand-in'
+import { waitUntil } from '../support/wait-until'
+
+// How often the store is looked at, and that nothing else waits for it.
+
+vi.mock('../../server/platform', () => ({ isProcess: true }))
+
+const MINUTE = 60_000
+const lease: Lease = {
+  acquire: async () => ({ check: async () => {}, release: async () => {} }),
+  tryAcquire: async () => ({ check: async () => {}, release: async () => {} }),
+}
+
+let storage: TokenStorage
+let yoto: StandIn
+beforeEach(async () => {
+  storage = prefixStorage(createStorage().mount('tokens', memory()), 'tokens')
+  yoto = await startStandIn({ interval: 1 })
+  await store(yoto.seed())
+})
+afterEach(() => yoto.stop())
+
+/** With a record beside it, good for a day. */
+async function store({ refresh_token, access_token }: { refresh_token: string; access_token: string }): Promise<void> {
+  await storage.setItemRaw('.yoto_refresh_token', refresh_token)
+  const issuedAt = Date.now()
+  const record = {
+    version: 1,
+    fingerprint: await fingerprintOf(refresh_token),
+    client_id: yoto.clientId,
+    access_token,
+    issued_at: new Date(issuedAt).toISOString(),
+    expires_at: new Date(issuedAt + 24 * 60 * MINUTE).toISOString(),
+  }
+  await storage.setItemRaw('.yoto_token_set.json', JSON.stringify(record))
+}
+
+const config = () =>
+  readConfig({ YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, YOTO_API_URL: yoto.url }, '/nowhere')
+
+let passed = 0
+async function startKeeper(): Promise<Keeper> {
+  const keeper = createKeeper({
+    config: config(),
+    storage,
+    lease,
+    journal: { add() {}, count() {}, read: async () => [], tick: async () => {}, flush: async () => {} },
+    clock: { wall: Date.now, monotonic: () => passed },
+    watchInterval: MINUTE,
+    removeLeftovers: async () => {},
+  })
+  await keeper.start()
+  return keeper
+}
+
+/** Every 250 ms, as the service does. */
+async function tickFor(keeper: Keeper, duration: number): Promise<void> {
+  for (const end = passed + duration; passed < end; ) {
+    passed += 250
+    await keeper.tick()
+  }
+}
+
+it('the store is looked at once a watch interval, however often the clock is', async () => {
+  const keeper = await startKeeper()
+  const read = vi.spyOn(storage, 'getItemRaw')
+  await tickFor(keeper, MINUTE - 1_000)
+  expect(read).not.toHaveBeenCalled()
+  await tickFor(keeper, 1_000)
+  expect(read).toHaveBeenCalledTimes(2)
+  await tickFor(keeper, 9 * MINUTE)
+  expect(read).toHaveBeenCalledTimes(20)
+})
+
+it('a sign-out elsewhere is noticed at the next look, and a replaced token soon after it', async () => {
+  const keeper = await startKeeper()
+  const another = yoto.seed()
+  await store(another)
+  await tickFor(keeper, MINUTE)
+  expect(keeper.snapshot().set?.accessToken).toBe(another.access_token)
+  await storage.removeItem('.yoto_token_set.json')
+  await storage.setItemRaw('.yoto_refresh_token', yoto.seed().refresh_token)
+  await tickFor(keeper, MINUTE + 1_250)
+  expect(keeper.snapshot().set?.accessToken).not.toBe(another.access_token)
+  await storage.removeItem('.yoto_refresh_token')
+  await tickFor(keeper, MINUTE)
+  expect(keeper.snapshot().kept).toBe(false)
+})
+
+it('a look that has left something open is followed by one that settles it, and then by none for a while', async () => {
+  const keeper = await startKeeper()
+  const before = await storage.getItemRaw('.yoto_refresh_token')
+  await storage.setItemRaw('.yoto_refresh_token', 'without a record')
+  await tickFor(keeper, MINUTE)
+  await storage.setItemRaw('.yoto_refresh_token', before)
+  await tickFor(keeper, 1_000)
+  const read = vi.spyOn(storage, 'getItemRaw')
+  await tickFor(keeper, MINUTE - 1_000)
+  expect(read).not.toHaveBeenCalled()
+})
+
+it('a store that was away is found again within a second', async () => {
+  const keeper = await startKeeper()
+  const read = vi.spyOn(storage, 'getItemRaw').mockRejectedValue(new StorageError('unavailable', 'it is away'))
+  await tickFor(keeper, MINUTE)
+  expect(keeper.snapshot().storage).toMatchObject({ code: 'storage_unavailable' })
+  read.mockRestore()
+  await tickFor(keeper, 1_000)
+  expect(keeper.snapshot().storage).toBeUndefined()
+})
+
+it("a sign-in is polled at Yoto's pace, however rarely the store is looked at", async () => {
+  const backend: Backend = {
+    driver: memory(),
+    lease: () => lease,
+    place: 'memory',
+    watchInterval: 100 * MINUTE,
+    removeLeftovers: async () => {},
+  }
+  const service = await createService(config(), backend, storage)
+  const { login } = await service.deviceLogins.begin()
+  await waitUntil(() => yoto.counts.polls >= 3, { what: 'three polls had come', timeout: 8_000 })
+  yoto.approve(login.user_code)
+  await waitUntil(async () => (await service.deviceLogins.newest()) === undefined, { what: 'the sign-in had ended' })
+  const gaps = yoto.pollTimes.slice(1).map((time, at) => time - (yoto.pollTimes[at] ?? 0))
+  for (const gap of gaps) expect(gap).toBeLessThan(1_900)
+  await service.close()
+})
