@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { lstat, lutimes, readdir, readlink, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileError, StorageError } from '../errors'
 import type { HeldLease, Lease } from '../lease'
+import { waitBy } from './wait'
 
 /** Milliseconds between two beats of a holder. */
 const BEAT = 1_000
@@ -110,25 +110,7 @@ export function heartbeatFile(dir: string, name: string): Lease {
     }
   }
 
-  return {
-    tryAcquire,
-    async acquire({ unless, timeout = 30_000 } = {}) {
-      const end = performance.now() + timeout
-      for (;;) {
-        const held = await tryAcquire()
-        if (held) return held
-        if (await unless?.()) return undefined
-        if (performance.now() > end) {
-          throw new StorageError(
-            'unavailable',
-            'another instance is busy with the sign-in',
-            'Try again in a few seconds.',
-          )
-        }
-        await sleep(LOOK)
-      }
-    },
-  }
+  return { tryAcquire, acquire: waitBy(tryAcquire, LOOK) }
 }
 
 /** For a path that may be missing: `value` instead of ENOENT; every other error is thrown. */

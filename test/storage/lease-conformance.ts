@@ -134,6 +134,14 @@ export function leaseConformance(name: string, make: () => LeaseUnderTest | Prom
       expect(tries.every((held) => held === undefined)).toBe(true)
     })
 
+    it.concurrent('stays with its holder for longer than with a dead one', MINUTE, async (context) => {
+      const { here } = await open(context)
+      const held = await here().acquire()
+      await expect(here().acquire({ timeout: 8_000 })).rejects.toMatchObject({ code: 'unavailable' })
+      await held?.check()
+      await held?.release()
+    })
+
     it.concurrent('is lost by a holder that was stopped for long', MINUTE, async (context) => {
       const lease = await open(context)
       const process = await holder(context, lease)

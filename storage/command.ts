@@ -1,0 +1,13 @@
+/** Runs a Redis command and gives its answer. Rejects with StorageError, after 2 seconds at the latest. */
+export type Command = (name: string, ...args: (string | number)[]) => Promise<unknown>
+
+/** A Redis that can be asked, whichever way a command gets there. */
+export interface Connection {
+  run: Command
+  /** Where it is, in words without secrets. */
+  place: string
+  close(): void
+}
+
+/** Milliseconds that a command may take, with everything that comes before it. */
+export const TIME_LIMIT = 2_000

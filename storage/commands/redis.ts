@@ -1,0 +1,93 @@
+import { Redis } from 'ioredis'
+import { type Connection, TIME_LIMIT } from '../command'
+import type { StorageError } from '../errors'
+import { refusal, type Server, unreachable } from './refusal'
+
+interface Line {
+  redis: Redis
+  ready: Promise<void>
+  /** Why it has ended; a command itself may hear less: after a wrong password only that one is wanted. */
+  reason?: Error
+}
+
+/**
+ * Commands over Redis' own protocol.
+ *
+ * ioredis would queue commands while Redis is away and send them when it is back, long after their caller has given up. So a
+ * connection serves until its first error; the next command opens another one, and finds Redis as it is then: back, moved to a new
+ * primary, with another password.
+ */
+export function connectRedis(url: string): Connection {
+  const { hostname, port } = new URL(url)
+  const server: Server = {
+    place: `Redis at ${hostname}:${port || 6379}`,
+    address: 'REDIS_URL',
+    credentials: 'the password in REDIS_URL',
+  }
+  let line: Line | undefined
+
+  function connect(): Line {
+    const redis = new Redis(url, {
+      lazyConnect: true,
+      retryStrategy: () => null,
+      enableOfflineQueue: false,
+      enableReadyCheck: false,
+      disableClientInfo: true,
+      connectTimeout: TIME_LIMIT,
+      keepAlive: 10_000,
+    })
+    const opened: Line = { redis, ready: redis.connect() }
+    redis.on('error', (error) => {
+      opened.reason = error
+    })
+    redis.once('end', () => forget(opened))
+    return opened
+  }
+
+  function forget(ended: Line): void {
+    if (line === ended) line = undefined
+  }
+
+  return {
+    place: server.place,
+    async run(name, ...args) {
+      line ??= connect()
+      const used = line
+      try {
+        return await inTime(used.ready.then(() => used.redis.call(name, ...args)))
+      } catch (error) {
+        forget(used)
+        // What else is under way has its answer first, if there are answers.
+        if (isReply(error)) used.redis.quit().catch(() => {})
+        else used.redis.disconnect()
+        throw inWords(used.reason ?? error, server)
+      }
+    },
+    close() {
+      line?.redis.disconnect()
+      line = undefined
+    },
+  }
+}
+
+class Late extends Error {}
+
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Late()), TIME_LIMIT)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+}
+
+function isReply(error: unknown): error is Error {
+  return (error as Error).name === 'ReplyError'
+}
+
+/** Without the cause: ioredis keeps the command and its arguments in it. */
+function inWords(error: unknown, server: Server): StorageError {
+  if (isReply(error)) return refusal(error.message, server)
+  if (error instanceof Late) return unreachable('has not answered within 2 seconds', server)
+  const { code } = error as { code?: string }
+  return unreachable(code ? `cannot be reached: ${code}` : 'has closed the connection', server)
+}

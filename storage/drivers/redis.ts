@@ -1,0 +1,95 @@
+import { type Driver, defineDriver } from 'unstorage'
+import type { Connection } from '../command'
+import { StorageError } from '../errors'
+import type { WriteOptions } from './durable-files'
+
+export interface RedisOptions {
+  connection: Connection
+  /** What every key begins with. */
+  prefix: string
+}
+
+/** More than anything that is kept here needs; a longer text is not one of ours. */
+const LARGEST_VALUE = 1024 * 1024
+
+/**
+ * A script and no GET: Upstash answers what only reads from the nearest replica, which may be behind; what may write goes to the
+ * primary (upstash.com/docs/redis/features/globaldatabase).
+ */
+const READ = `
+if redis.call('STRLEN', KEYS[1]) > ${LARGEST_VALUE} then return -1 end
+return redis.call('GET', KEYS[1])`
+
+/** The value, and what is to be there; without the latter: nothing. A repeated write finds its own value. */
+const WRITE_ONLY_IF = `
+local current = redis.call('GET', KEYS[1])
+if current == ARGV[1] then return 'written' end
+if current ~= (ARGV[2] or false) then return current and 'replaced' or 'removed' end
+redis.call('SET', KEYS[1], ARGV[1])
+return 'written'`
+
+/** unstorage driver: one Redis string a key, kept byte for byte; as durable as that Redis is. */
+export default defineDriver(({ connection, prefix }: RedisOptions): Driver => {
+  const { run } = connection
+
+  const nameOf = (key: string) => {
+    if (!/^[\w.-]+$/.test(key)) throw new TypeError(`not a key of this store: ${key}`)
+    return prefix + key
+  }
+
+  async function evaluate(script: string, key: string, ...args: string[]): Promise<unknown> {
+    const name = nameOf(key)
+    return run('EVAL', script, 1, name, ...args).catch((error) => {
+      throw error instanceof StorageError && error.code === 'unusable' ? notOurs(name, 'not a text') : error
+    })
+  }
+
+  async function read(key: string): Promise<string | null> {
+    const found = await evaluate(READ, key)
+    if (found === -1) throw notOurs(nameOf(key), 'larger than 1 MiB')
+    return found as string | null
+  }
+
+  async function write(key: string, value: string, { onlyIf }: WriteOptions = {}): Promise<void> {
+    if (onlyIf === undefined) {
+      await run('SET', nameOf(key), value)
+      return
+    }
+    const outcome = await evaluate(WRITE_ONLY_IF, key, value, ...(onlyIf === null ? [] : [onlyIf]))
+    if (outcome !== 'written') throw new StorageError('conflict', `${key} was ${outcome} meanwhile`)
+  }
+
+  return {
+    name: 'redis',
+    options: undefined,
+    hasItem: async (key) => (await read(key)) !== null,
+    getItem: read,
+    getItemRaw: read,
+    setItem: write,
+    setItemRaw: write,
+    async removeItem(key) {
+      await run('DEL', nameOf(key))
+    },
+    /** SCAN may name a key twice. */
+    async getKeys() {
+      const keys = new Set<string>()
+      let cursor = '0'
+      do {
+        const answer = await run('SCAN', cursor, 'MATCH', `${escapeGlob(prefix)}.yoto_*`, 'COUNT', 1_000)
+        const [next, names] = answer as [string, string[]]
+        for (const name of names) keys.add(name.slice(prefix.length))
+        cursor = String(next)
+      } while (cursor !== '0')
+      return [...keys]
+    },
+    dispose: connection.close,
+  }
+})
+
+function escapeGlob(text: string): string {
+  return text.replace(/[\\*?[\]]/g, '\\$&')
+}
+
+function notOurs(name: string, what: string): StorageError {
+  return new StorageError('unusable', `${name} is ${what}`, `Move ${name} away; it is left as it is.`)
+}
