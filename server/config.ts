@@ -14,7 +14,12 @@ export interface Config {
   readonly refreshInterval: number
   /** The folder for files. */
   readonly dataDir: string
-  /** Why what is in dataDir would not survive the next deployment; undefined where it does. */
+  /** Keep state there instead of in files. */
+  readonly redisUrl?: string
+  readonly upstash?: { readonly url: string; readonly token: string }
+  /** The name of this deployment's environment: what is kept in a shared store begins with it. */
+  readonly environment: string
+  /** Why what is kept would not survive the next deployment; undefined where it does. */
   readonly storageWarning?: string
   readonly keeperKey?: string
   /** Keys for programs, by name. */
@@ -87,6 +92,11 @@ const ServerAddress = v.pipe(
   withoutSlash,
 )
 
+function isRedisAddress(text: string): boolean {
+  const url = parseUrl(text)
+  return !!url?.hostname && /^rediss?:$/.test(url.protocol)
+}
+
 const Visible = v.regex(/^[\x21-\x7e]+$/, 'must be printable characters without spaces: copy it again')
 
 const KEY_MEND = 'make one with `openssl rand -hex 32`'
@@ -143,7 +153,19 @@ const Environment = v.pipe(
         v.check((host) => isOrigin(`https://${host}`), 'must be a host name'),
       ),
     ),
+    VERCEL_ENV: v.optional(v.string()),
+    VERCEL_TARGET_ENV: v.optional(v.string()),
     DATA_DIR: v.optional(v.string()),
+    REDIS_URL: v.optional(
+      v.pipe(
+        v.string(),
+        v.check(isRedisAddress, 'must be an address such as redis://user:password@host:6379, or rediss:// for TLS'),
+      ),
+    ),
+    UPSTASH_REDIS_REST_URL: v.optional(ServerAddress),
+    UPSTASH_REDIS_REST_TOKEN: v.optional(v.pipe(v.string(), Visible)),
+    KV_REST_API_URL: v.optional(ServerAddress),
+    KV_REST_API_TOKEN: v.optional(v.pipe(v.string(), Visible)),
     KEEPER_KEY: v.optional(
       v.pipe(v.string(), Visible, v.minLength(16, `must have 16 characters or more: ${KEY_MEND}`)),
     ),
@@ -189,7 +211,28 @@ const Environment = v.pipe(
     ),
     ['KEEPER_TOOL_KEYS'],
   ),
+  // One without the other would keep the state elsewhere than was meant.
+  v.forward(
+    v.partialCheck(
+      [['UPSTASH_REDIS_REST_URL'], ['UPSTASH_REDIS_REST_TOKEN']],
+      ({ UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN }) => !UPSTASH_REDIS_REST_URL === !UPSTASH_REDIS_REST_TOKEN,
+      'must come with UPSTASH_REDIS_REST_URL: set both, or neither',
+    ),
+    ['UPSTASH_REDIS_REST_TOKEN'],
+  ),
+  v.forward(
+    v.partialCheck(
+      [['KV_REST_API_URL'], ['KV_REST_API_TOKEN']],
+      ({ KV_REST_API_URL, KV_REST_API_TOKEN }) => !KV_REST_API_URL === !KV_REST_API_TOKEN,
+      'must come with KV_REST_API_URL: set both, or neither',
+    ),
+    ['KV_REST_API_TOKEN'],
+  ),
 )
+
+function pairOf(url: string | undefined, token: string | undefined) {
+  return url && token ? { url, token } : undefined
+}
 
 function railwayWarning(volume: string | undefined, dataDir: string | undefined): string | undefined {
   if (!volume) return VOLUME_WARNING
@@ -212,6 +255,9 @@ export function readConfig(env: Record<string, string | undefined>, cwd: string)
   const e = parsed.output
   const onRailway = e.RAILWAY_ENVIRONMENT_NAME !== undefined
   const volume = e.RAILWAY_VOLUME_MOUNT_PATH
+  const upstash =
+    pairOf(e.UPSTASH_REDIS_REST_URL, e.UPSTASH_REDIS_REST_TOKEN) ?? pairOf(e.KV_REST_API_URL, e.KV_REST_API_TOKEN)
+  const isShared = e.REDIS_URL !== undefined || upstash !== undefined
   return Object.freeze({
     clientId: e.YOTO_CLIENT_ID,
     clientSecret: e.YOTO_CLIENT_SECRET,
@@ -221,7 +267,11 @@ export function readConfig(env: Record<string, string | undefined>, cwd: string)
     apiUrl: e.YOTO_API_URL,
     refreshInterval: Number(e.TOKEN_REFRESH_INTERVAL_HOURS) * 3_600_000,
     dataDir: e.DATA_DIR ?? (onRailway ? (volume ?? '/data') : cwd),
-    storageWarning: onRailway ? railwayWarning(volume, e.DATA_DIR) : undefined,
+    redisUrl: e.REDIS_URL,
+    upstash,
+    // Netlify has no such variable at run time (docs.netlify.com, environment variables and functions).
+    environment: e.RAILWAY_ENVIRONMENT_NAME ?? e.VERCEL_TARGET_ENV ?? e.VERCEL_ENV ?? 'production',
+    storageWarning: onRailway && !isShared ? railwayWarning(volume, e.DATA_DIR) : undefined,
     keeperKey: e.KEEPER_KEY,
     toolKeys: e.KEEPER_TOOL_KEYS ?? [],
     encryptionKeys: e.KEEPER_ENCRYPTION_KEY ?? [],

@@ -1,4 +1,5 @@
 import type { Driver, Storage } from 'unstorage'
+import type { UpstashOptions } from './commands/upstash'
 import encrypted from './drivers/encrypted'
 import type { Lease } from './lease'
 
@@ -14,7 +15,7 @@ export interface Backend {
   lease(name: string): Lease
   /** Where that is, in words for people. */
   place: string
-  /** Milliseconds after which a change made from outside is to be looked for. */
+  /** Milliseconds between two looks for a change made from outside. */
   watchInterval: number
   /** Removes what a crash left behind; to be called by the lease holder. */
   removeLeftovers(): Promise<void>
@@ -26,6 +27,10 @@ export type TokenStorage = Pick<Storage, 'getItemRaw' | 'setItemRaw' | 'removeIt
 export interface BackendOptions {
   /** The folder for files. */
   dir: string
+  redisUrl?: string
+  upstash?: UpstashOptions
+  /** The environment's name: what keys begin with in a store that others may use as well. */
+  environment: string
   /** Keys that are written under the lease only. */
   leasedKeys: readonly string[]
   /** What is stored is encrypted with the first; empty: plain. */
@@ -34,7 +39,7 @@ export interface BackendOptions {
 
 /**
  * The platform's backend, encrypted where there is a key.
- * @returns undefined on a platform that has no durable store yet
+ * @returns undefined on a platform that has no durable store of its own, if none is set
  */
 export async function openBackend(options: BackendOptions): Promise<Backend | undefined> {
   const backend = await pickBackend(options)
@@ -47,6 +52,7 @@ export async function openBackend(options: BackendOptions): Promise<Backend | un
  * are, or other platforms' drivers land in the bundle.
  */
 async function pickBackend(options: BackendOptions): Promise<Backend | undefined> {
+  const { redisUrl, upstash, environment } = options
   if (
     import.meta.preset === 'node-server' ||
     import.meta.preset === 'node-cluster' ||
@@ -54,7 +60,19 @@ async function pickBackend(options: BackendOptions): Promise<Backend | undefined
     import.meta.preset === 'deno-server' ||
     import.meta.dev
   ) {
+    if (redisUrl) return (await import('./redis')).openRedis(redisUrl, environment)
+    if (upstash) return (await import('./upstash')).openUpstash(upstash, environment)
     return (await import('./files')).openFiles(options)
   }
+  if (
+    import.meta.preset === 'cloudflare-durable' ||
+    import.meta.preset === 'cloudflare-module' ||
+    import.meta.preset === 'cloudflare-pages'
+  ) {
+    return undefined
+  }
+  // Functions: no disk, and no connection that lasts.
+  if (upstash) return (await import('./upstash')).openUpstash(upstash, environment)
+  if (redisUrl) return (await import('./redis')).openRedis(redisUrl, environment)
   return undefined
 }

@@ -34,16 +34,13 @@ export default defineNitroPlugin((nitroApp) => {
 
 async function start(): Promise<Service> {
   const config = configure()
-  const { dataDir: dir, encryptionKeys } = config
-  const backend = await openBackend({ dir, leasedKeys: [REFRESH_TOKEN, TOKEN_SET], encryptionKeys })
+  const { dataDir: dir, redisUrl, upstash, environment, encryptionKeys } = config
+  const leasedKeys = [REFRESH_TOKEN, TOKEN_SET]
+  const backend = await openBackend({ dir, redisUrl, upstash, environment, leasedKeys, encryptionKeys })
   if (!backend) {
-    throw new KeeperError(
-      'not_configured',
-      'On this platform there is no durable store yet: a sign-in could not be kept.',
-      {
-        hint: 'Deploy to a platform with a disk, such as Railway with a volume.',
-      },
-    )
+    throw new KeeperError('not_configured', 'No durable store is set: a sign-in could not be kept on this platform.', {
+      hint: 'Set UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN, or REDIS_URL, and deploy again.',
+    })
   }
   useStorage().mount('tokens', backend.driver)
   const service = await createService(config, backend, useStorage('tokens'))

@@ -91,8 +91,13 @@ export async function setScene(
 
 /** Writes what the service would have written after it had issued `tokens`. */
 export function place(dir: string, yoto: StandIn, tokens: SeededTokens, access: AccessToken): void {
-  writeFileSync(join(dir, TOKEN), `${tokens.refresh_token}\n`, { mode: 0o600 })
-  if (access === 'none') return
+  for (const [key, value] of valuesOf(yoto, tokens, access)) writeFileSync(join(dir, key), value, { mode: 0o600 })
+}
+
+/** The same, for any store: keys and values. */
+export function valuesOf(yoto: StandIn, tokens: SeededTokens, access: AccessToken): [key: string, value: string][] {
+  const token: [string, string] = [TOKEN, `${tokens.refresh_token}\n`]
+  if (access === 'none') return [token]
   const issuedAt = Date.now() - (access === 'valid' ? HOUR : 25 * HOUR)
   const fingerprint = fingerprintOf(tokens.refresh_token)
   const record = {
@@ -105,7 +110,7 @@ export function place(dir: string, yoto: StandIn, tokens: SeededTokens, access: 
     expires_at: new Date(issuedAt + 24 * HOUR).toISOString(),
     scope: 'offline_access',
   }
-  writeFileSync(join(dir, RECORD), JSON.stringify(record), { mode: 0o600 })
+  return [token, [RECORD, JSON.stringify(record)]]
 }
 
 export const fingerprintOf = (token: string) => createHash('sha256').update(token).digest('hex')

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { isKeyMissing } from '../../server/access/access'
 import { ConfigError, readConfig } from '../../server/config'
 import { unknownScopes } from '../../server/yoto/scopes'
 import { startKeeper } from '../support/keeper-process'
@@ -30,6 +31,9 @@ describe('readConfig', () => {
     apiUrl: 'https://api.yotoplay.com',
     refreshInterval: 12 * 3_600_000,
     dataDir: CWD,
+    redisUrl: undefined,
+    upstash: undefined,
+    environment: 'production',
     storageWarning: undefined,
     keeperKey: undefined,
     toolKeys: [],
@@ -44,6 +48,8 @@ describe('readConfig', () => {
     ...['TOKEN_REFRESH_INTERVAL_HOURS', 'RAILWAY_ENVIRONMENT_NAME', 'RAILWAY_VOLUME_MOUNT_PATH'],
     ...['RAILWAY_PUBLIC_DOMAIN', 'DATA_DIR', 'KEEPER_KEY', 'PUBLIC_URL', 'PORT'],
     ...['KEEPER_TOOL_KEYS', 'KEEPER_ENCRYPTION_KEY', 'CORS_ORIGIN', 'NOTIFY_URL'],
+    ...['REDIS_URL', 'UPSTASH_REDIS_REST_URL', 'UPSTASH_REDIS_REST_TOKEN', 'KV_REST_API_URL', 'KV_REST_API_TOKEN'],
+    ...['VERCEL_ENV', 'VERCEL_TARGET_ENV'],
   ]
 
   it.each([
@@ -91,6 +97,9 @@ describe('readConfig', () => {
     ],
     ['CORS_ORIGIN', 'HTTPS://Tool.example:443/', { corsOrigin: 'https://tool.example' }],
     ['CORS_ORIGIN', 'http://localhost:8123', { corsOrigin: 'http://localhost:8123' }],
+    ['REDIS_URL', 'redis://redis.example', { redisUrl: 'redis://redis.example' }],
+    ['REDIS_URL', 'rediss://me:p%40ss@[::1]:6380/2', { redisUrl: 'rediss://me:p%40ss@[::1]:6380/2' }],
+    ['VERCEL_ENV', 'preview', { environment: 'preview' }],
     ['RAILWAY_PUBLIC_DOMAIN', 'keeper.up.railway.app', { publicUrls: ['https://keeper.up.railway.app'] }],
     ['PUBLIC_URL', 'https://one.example/, http://two:8080', { publicUrls: ['https://one.example', 'http://two:8080'] }],
     ['NOTIFY_URL', 'https://ntfy.example/topic?auth=x', { notifyUrl: 'https://ntfy.example/topic?auth=x' }],
@@ -134,6 +143,38 @@ describe('readConfig', () => {
     expect(read().storageWarning).toBeUndefined()
   })
 
+  it.each([
+    ['UPSTASH_REDIS_REST_URL', 'UPSTASH_REDIS_REST_TOKEN'],
+    ['KV_REST_API_URL', 'KV_REST_API_TOKEN'],
+  ])('takes %s with %s', (url, token) => {
+    const upstash = { url: 'https://eu1-name.upstash.example', token: 'AbC=' }
+    expect(read({ [url]: `${upstash.url}/`, [token]: upstash.token })).toEqual({ ...DEFAULTS, upstash })
+  })
+
+  it("takes Upstash's own names over Vercel's", () => {
+    const own = { UPSTASH_REDIS_REST_URL: 'https://own.example', UPSTASH_REDIS_REST_TOKEN: 'own' }
+    const vercels = { KV_REST_API_URL: 'https://kv.example', KV_REST_API_TOKEN: 'kv' }
+    expect(read({ ...vercels, ...own }).upstash).toEqual({ url: 'https://own.example', token: 'own' })
+  })
+
+  it.each([
+    ['production by default', {}, 'production'],
+    ["Railway's", { RAILWAY_ENVIRONMENT_NAME: 'pr-12' }, 'pr-12'],
+    ["Vercel's", { VERCEL_ENV: 'preview' }, 'preview'],
+    ["Vercel's custom one", { VERCEL_ENV: 'preview', VERCEL_TARGET_ENV: 'staging' }, 'staging'],
+  ])('calls its environment %s', (_, env, environment) => {
+    expect(read(env).environment).toBe(environment)
+  })
+
+  it.each([
+    ['Redis', { REDIS_URL: 'redis://redis.example' }],
+    ['Upstash', { KV_REST_API_URL: 'https://kv.example', KV_REST_API_TOKEN: 'kv' }],
+  ])('needs no volume on Railway, and can make a key, with %s', (_, store) => {
+    const config = read({ RAILWAY_ENVIRONMENT_NAME: 'production', DATA_DIR: '/elsewhere', ...store })
+    expect(config.storageWarning).toBeUndefined()
+    expect(isKeyMissing(config)).toBe(false)
+  })
+
   it('believes the header that the edge sets on Railway only', () => {
     expect(read({ RAILWAY_ENVIRONMENT_NAME: 'production' }).addressHeader).toBe('x-real-ip')
     expect(read({ RAILWAY_PUBLIC_DOMAIN: 'keeper.example' }).addressHeader).toBeUndefined()
@@ -165,6 +206,15 @@ const WRONG: [name: string, value: string, mend: RegExp][] = [
   ['YOTO_API_URL', 'ftp://hush.example', /https address/],
   ['TOKEN_REFRESH_INTERVAL_HOURS', 'hush', /from 1 to 23/],
   ['TOKEN_REFRESH_INTERVAL_HOURS', '12h-hush', /from 1 to 23/],
+  ['REDIS_URL', 'hush', /such as redis:\/\//],
+  ['REDIS_URL', 'http://:hush@redis.example', /rediss:\/\/ for TLS/],
+  ['REDIS_URL', 'redis://', /such as redis:\/\//],
+  ['REDIS_URL', 'redis:hush', /such as redis:\/\//],
+  ['UPSTASH_REDIS_REST_URL', 'http://hush.example', /https address/],
+  ['UPSTASH_REDIS_REST_URL', 'rediss://:hush@eu1.upstash.example:6379', /https address/],
+  ['UPSTASH_REDIS_REST_TOKEN', 'hush hush', /copy it again/],
+  ['KV_REST_API_URL', 'https://name:hush@kv.example', /without query or user name/],
+  ['KV_REST_API_TOKEN', 'hüsh-hush', /printable characters without spaces/],
   ['RAILWAY_PUBLIC_DOMAIN', 'hush.example/path', /host name/],
   ['KEEPER_KEY', 'hush', /16 characters or more.*openssl rand -hex 32/],
   ['KEEPER_KEY', 'hush with spaces, and long', /without spaces/],
@@ -219,6 +269,17 @@ describe('a wrong value', () => {
   })
 
   const everything = Object.fromEntries(WRONG.map(([name, value]) => [name, value]))
+
+  it.each([
+    ['UPSTASH_REDIS_REST_URL', 'UPSTASH_REDIS_REST_TOKEN'],
+    ['KV_REST_API_URL', 'KV_REST_API_TOKEN'],
+  ])('is %s without %s, and the other way round', (url, token) => {
+    for (const half of [{ [url]: 'https://hush.example' }, { [token]: 'hush' }]) {
+      const message = problemsOf(half)
+      expect(message).toContain(`  ${token} must come with ${url}: set both, or neither`)
+      expect(message).not.toContain('hush')
+    }
+  })
 
   it('among others is one line of one message', () => {
     const [title, ...problems] = problemsOf({ ...everything, YOTO_AUDIENCE: 'right' }).split('\n')
