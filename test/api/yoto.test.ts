@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import {
+  Agent,
   type ClientRequest,
   type IncomingHttpHeaders,
   type IncomingMessage,
@@ -736,6 +737,12 @@ it('1,000 calls at the moment of expiry: one refresh, and every call has the new
   const used = new Set(api.arrivals.map(({ headers }) => headers.authorization))
   expect(used.size).toBe(1)
   expect(used).not.toContain(`Bearer ${first.access_token}`)
+})
+
+it('connections are kept for longer than proxies do, so that none is closed as it is used again', async () => {
+  const { keeper } = shared
+  const { headers } = await call(keeper, '/api/yoto/v1', { agent: new Agent({ keepAlive: true, timeout: 1_000 }) })
+  expect(headers['keep-alive']).toBe('timeout=65')
 })
 
 it('the journal says which tool called', async () => {
