@@ -1,5 +1,13 @@
+import { join } from 'node:path'
 import { eventHandler } from 'h3'
 import { defineNitroConfig } from 'nitropack/config'
+
+/** Where the preset's own will not do. */
+const ENTRIES: Record<string, string> = {
+  'node-cluster': 'node-cluster.ts',
+  bun: 'node-server.ts',
+  'deno-server': 'node-server.ts',
+}
 
 // Nothing here depends on where the process runs: this file is evaluated at build time and frozen into the output.
 // What does depend on it is read by server/config.ts and mounted by server/plugins/ when the process starts.
@@ -21,7 +29,15 @@ export default defineNitroConfig({
       }),
     },
   ],
+  hooks: {
+    'build:before'({ options }) {
+      const entry = ENTRIES[options.preset]
+      if (entry) options.entry = join(options.srcDir, 'server/entries', entry)
+    },
+  },
   // Bundled, and so without the parts that are not used; beside the bundle it would lie whole.
-  externals: { inline: ['valibot', 'jose', 'rate-limiter-flexible', 'negotiator', 'content-type'] },
+  externals: {
+    inline: ['nitropack/presets', 'valibot', 'jose', 'rate-limiter-flexible', 'negotiator', 'content-type'],
+  },
   typescript: { strict: true, tsConfig: { compilerOptions: { noUncheckedIndexedAccess: true } } },
 })

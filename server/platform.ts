@@ -11,9 +11,11 @@ export const isProcess: boolean =
   import.meta.preset === 'deno-server' ||
   !!import.meta.dev
 
-/** Requests and answers are Node's own streams. Elsewhere Nitro's entry hands a body over whole, and takes a web stream back. */
+/** Requests and answers are Node's own streams; Bun and Deno serve with Node's HTTP server (nitro.config.ts). Elsewhere Nitro's entry hands a body over whole, and takes a web stream back. */
 export const hasNodeStreams: boolean =
   import.meta.preset === 'node-server' ||
   import.meta.preset === 'node-cluster' ||
+  import.meta.preset === 'bun' ||
+  import.meta.preset === 'deno-server' ||
   import.meta.preset === 'vercel' ||
   !!import.meta.dev
