@@ -80,6 +80,8 @@ export interface Keeper {
   signIn(tokens: IssuedTokens, sent: { wall: number; monotonic: number }): Promise<{ otherAccount: boolean }>
   /** Revokes at Yoto as far as possible, then removes what is stored. */
   signOut(): Promise<{ wasSignedIn: boolean; revoked: boolean }>
+  /** To be awaited before anybody is told that there is no sign-in: another instance may just have brought one. Never throws. */
+  seek(): Promise<void>
   snapshot(): Snapshot
   /** A look at the clock, and at the store when one is due; to be called every so often where there is background work. */
   tick(): Promise<void>
@@ -121,6 +123,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
   let renewed: { accessToken: string; at: number } | undefined
   let leftoversRemoved = false
   let refreshing: Promise<void> | undefined
+  let seeking: Promise<void> | undefined
   let queue: Promise<unknown> = Promise.resolve()
   let underway = 0
   let closing = false
@@ -273,6 +276,16 @@ export function createKeeper(parts: KeeperParts): Keeper {
     if (before && seen.stored && !current) {
       journal.add('sign_in', 'replaced', 'Another token was put in the place of the stored one.')
     }
+  }
+
+  async function seek(): Promise<void> {
+    if ((known && refusal === undefined) || underway > 0) return
+    seeking ??= inTurn(look)
+      .catch(() => {})
+      .finally(() => {
+        seeking = undefined
+      })
+    await seeking
   }
 
   /** Another instance may have died over a refresh: while a leeway may be open, it is for those that live to repeat it (rule 5). */
@@ -593,6 +606,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     },
 
     async accessToken(minTtl = 0) {
+      await seek()
       const enough = current && Math.max(margin(current), Math.min(minTtl, lifetime(current)))
       if (enough !== undefined && inMemory(enough)) {
         if (isRefreshDue()) refresh().catch(() => {})
@@ -619,6 +633,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
     async refreshNow() {
       if (unsaved?.error) throw unsaved.error
+      await seek()
       if (isJustIssued(current)) return
       // Whoever asks may cut a pause short, but not one that Yoto asked for, and not in a storm.
       const patient = trouble && (trouble.told || clock.monotonic() - trouble.since < JUST_REFRESHED)
@@ -675,6 +690,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
       })
       return done ?? { wasSignedIn: false, revoked: false }
     },
+
+    seek,
 
     snapshot() {
       return {

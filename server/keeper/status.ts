@@ -41,6 +41,7 @@ export async function statusOf(
   { config, place, keeper, deviceLogins }: StatusParts,
   redirectUri?: string,
 ): Promise<Status> {
+  await keeper.seek()
   const login = await deviceLogins.newest().catch(() => undefined)
   const now = keeper.snapshot() // one moment for all that is said
   const { set, timeLeft, refreshAt } = now

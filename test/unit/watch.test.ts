@@ -107,6 +107,21 @@ it('a look that has left something open is followed by one that settles it, and 
   expect(read).not.toHaveBeenCalled()
 })
 
+it('a sign-in elsewhere is seen before anybody is told that there is none, with one look for all who ask', async () => {
+  for (const key of await storage.getKeys()) await storage.removeItem(key)
+  const keeper = await startKeeper()
+  const read = vi.spyOn(storage, 'getItemRaw')
+  const refused = await Promise.allSettled(Array.from({ length: 100 }, () => keeper.accessToken()))
+  for (const one of refused) expect(one).toMatchObject({ reason: { code: 'signed_out' } })
+  expect(read.mock.calls.length).toBeLessThan(5)
+  const another = yoto.seed()
+  await store(another)
+  expect((await keeper.accessToken()).accessToken).toBe(another.access_token)
+  read.mockClear()
+  await keeper.accessToken()
+  expect(read).not.toHaveBeenCalled()
+})
+
 it('a store that was away is found again within a second', async () => {
   const keeper = await startKeeper()
   const read = vi.spyOn(storage, 'getItemRaw').mockRejectedValue(new StorageError('unavailable', 'it is away'))
