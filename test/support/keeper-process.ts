@@ -18,7 +18,9 @@ export interface KeeperOptions {
   cwd?: string
   /** Nothing else is inherited but PATH and HOME. An empty KEEPER_KEY counts as none; PORT is found when not given. */
   env?: Record<string, string>
-  /** Node's own arguments, which stand before the entry. */
+  /** By default Node. */
+  command?: string
+  /** The command's own arguments, which stand before the entry. */
   args?: string[]
   entry?: string
   uid?: number
@@ -49,13 +51,13 @@ export interface Keeper {
 }
 
 export async function startKeeper(options: KeeperOptions = {}): Promise<Keeper> {
-  const { env = {}, args = [], entry = BUILT_SERVER, uid } = options
+  const { env = {}, command = process.execPath, args = [], entry = BUILT_SERVER, uid } = options
   const cwd = options.cwd ?? temporaryFolder(uid)
   const port = env.PORT ?? String(await freePort())
   const key = env.KEEPER_KEY ?? DEFAULT_KEY
   const { PATH = '', HOME = '' } = process.env
 
-  const child = spawn(process.execPath, [...args, entry], {
+  const child = spawn(command, [...args, entry], {
     cwd,
     uid,
     env: { PATH, HOME, HOST: '127.0.0.1', ...env, PORT: port, KEEPER_KEY: key },

@@ -1,0 +1,3 @@
+import { processPlatform } from './process'
+
+export default processPlatform({ preset: 'node-server', runtime: async () => `node ${process.version}` })
