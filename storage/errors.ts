@@ -27,12 +27,16 @@ const MENDS: Record<string, string> = {
   EDQUOT: 'The disk quota is used up: free some room, or enlarge the volume.',
   ENOENT: 'The folder is not there: mount the volume, or set DATA_DIR to a folder that exists.',
   ENOTDIR: 'DATA_DIR must name a folder.',
+  // Deno, whose errors of this kind have no code.
+  NotCapable:
+    'Start Deno with --allow-read and --allow-write, for all files: the lease is a symbolic link, which needs both.',
   EISDIR: 'A directory is in the place of a file: move it away.',
 }
 
 /** A file system's error in words: what could not be done, its code, and what mends it. Ours are returned as they are. */
 export function fileError(error: unknown, what: string): StorageError {
   if (error instanceof StorageError) return error
-  const code = (error as { code?: string })?.code ?? 'unknown error'
+  const { code: given, name } = (error ?? {}) as { code?: string; name?: string }
+  const code = given ?? (name === 'NotCapable' ? name : 'unknown error')
   return new StorageError('unavailable', `${what}: ${code}`, MENDS[code])
 }
