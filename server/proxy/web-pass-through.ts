@@ -6,6 +6,8 @@ import { requestHeaders, responseHeaders } from './headers'
 
 /** Milliseconds until the head of the answer. */
 const TIME_LIMIT = 60_000
+/** With any other method h3's readRawBody answers 405. */
+const WITH_BODY = ['POST', 'PUT', 'PATCH', 'DELETE']
 /** Undone by fetch. */
 const UNPACKED = /^(x-)?(gzip|deflate)$|^br$/
 
@@ -16,7 +18,7 @@ const UNPACKED = /^(x-)?(gzip|deflate)$|^br$/
 export async function passThrough(event: H3Event, parts: Parts): Promise<ReadableStream | string> {
   const { method } = event
   const url = destination(method, event.node.req.url ?? '', parts)
-  const body = ['GET', 'HEAD'].includes(method) ? undefined : await readRawBody(event, false)
+  const body = WITH_BODY.includes(method) ? await readRawBody(event, false) : undefined
   const send = (accessToken: string) =>
     fetchFromApi(url, { method, headers: headersFor(event, accessToken), body: body && new Uint8Array(body) })
   const answer = await withToken(parts, send, {
