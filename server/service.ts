@@ -44,7 +44,7 @@ export async function createService(config: Config, backend: Backend, storage: T
   // Where nothing runs between requests, each may bring news of another instance's sign-in, and a pause costs nothing.
   const watchInterval = isProcess ? backend.watchInterval : Math.min(backend.watchInterval, 1_000)
   const lease = backend.lease('token')
-  const keeper = createKeeper({ config, storage, lease, journal, clock, watchInterval, removeLeftovers })
+  const keeper = createKeeper({ config, storage, lease, journal, clock, watchInterval, isProcess, removeLeftovers })
   const pending = createPendingLogins({ config, storage, keeper, clock })
   const deviceLogins = createDeviceLogins({ config, pending, lease: backend.lease('login'), keeper, journal, clock })
   const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })
@@ -121,4 +121,9 @@ export async function useService(): Promise<Service> {
   if (!start) throw new KeeperError('not_configured', 'The service has not been started.')
   service ??= start()
   return service
+}
+
+/** Before an answer ends: where nothing runs afterwards, what was noted while it was made is written. Never throws. */
+export async function settle(): Promise<void> {
+  if (!isProcess) await (await service?.catch(() => undefined))?.journal.tick()
 }

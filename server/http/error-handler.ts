@@ -1,9 +1,10 @@
 import { H3Error, setResponseHeader, setResponseStatus } from 'h3'
 import { defineNitroErrorHandler } from 'nitropack/runtime'
 import { fromStorage, KeeperError } from '../errors'
+import { settle } from '../service'
 
 /** The one place where a failure becomes an answer: one shape, no stack, and the log names the path without its query. */
-export default defineNitroErrorHandler((thrown, event) => {
+export default defineNitroErrorHandler(async (thrown, event) => {
   const error = asKeeperError(thrown)
   if (error.code === 'internal_error') {
     console.error(`${event.method} ${event.path.split('?')[0]}: ${(thrown.cause as Error)?.stack ?? thrown.stack}`)
@@ -15,6 +16,7 @@ export default defineNitroErrorHandler((thrown, event) => {
   setResponseHeader(event, 'keeper-error', error.code) // tells ours from Yoto's, which pass through
   if (error.code === 'unauthorized') setResponseHeader(event, 'www-authenticate', 'Bearer')
   if (error.retryAfter) setResponseHeader(event, 'retry-after', Math.ceil(error.retryAfter / 1000))
+  await settle()
   event.node.res.end(JSON.stringify(error))
 })
 

@@ -70,7 +70,9 @@ export function createJournal(
   async function write(): Promise<void> {
     due = Number.POSITIVE_INFINITY
     if (pending.length === 0) return
-    const held = await lease.tryAcquire().catch(() => undefined)
+    // Nobody comes back for what is left where nothing runs between requests.
+    const taking = isProcess ? lease.tryAcquire() : lease.acquire({ timeout: WRITE_AFTER })
+    const held = await taking.catch(() => undefined)
     if (!held) return schedule()
     const batch = pending
     pending = []

@@ -27,6 +27,8 @@ export interface KeeperParts {
   clock: Clock
   /** Milliseconds between two looks at the store while all is well. */
   watchInterval: number
+  /** False: nothing runs between requests. What is begun is waited for then. */
+  isProcess?: boolean
   /** Removes what a crash left behind; called under the lease. */
   removeLeftovers(): Promise<void>
 }
@@ -95,7 +97,7 @@ const JUST_REFRESHED = 10_000
 const TRUSTED_AFTER_RENEWAL = 300_000
 
 export function createKeeper(parts: KeeperParts): Keeper {
-  const { config, storage, lease, journal, clock, watchInterval, removeLeftovers } = parts
+  const { config, storage, lease, journal, clock, watchInterval, isProcess = true, removeLeftovers } = parts
   /** The refresh token in the store, as last seen. */
   let known: StoredToken | undefined
   /** The access token in memory; may have run out. */
@@ -602,14 +604,15 @@ export function createKeeper(parts: KeeperParts): Keeper {
       await inTurn(takeOver).then(closeRecord, () => {})
       if (unusable) noteProblem('unusable', unusable)
       await inTurn(probe)
-      if (isRefreshDue()) refresh().catch(() => {})
+      if (isProcess && isRefreshDue()) refresh().catch(() => {})
     },
 
     async accessToken(minTtl = 0) {
       await seek()
       const enough = current && Math.max(margin(current), Math.min(minTtl, lifetime(current)))
       if (enough !== undefined && inMemory(enough)) {
-        if (isRefreshDue()) refresh().catch(() => {})
+        const ahead = isRefreshDue() && refresh().catch(() => {})
+        if (!isProcess) await ahead
       } else if (!isJustIssued(current) && isRefreshPossible()) {
         await refresh().catch((error) => {
           if (!inMemory(1)) throw error
@@ -645,6 +648,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     async signIn(tokens, sent) {
       const set = await tokenSetFrom(tokens, sent, { refreshToken: '', clientId: config.clientId ?? '' })
       let before = current?.subject
+      let revoking: Promise<unknown> | undefined
       const done = inTurnWithLease(async (held) => {
         const old = unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token
         const oldRecord = await readRecord(storage).catch(() => undefined)
@@ -654,13 +658,14 @@ export function createKeeper(parts: KeeperParts): Keeper {
         // Rule 9, but for a family that is dead already or would not die alone. A new sign-in that is not saved yet needs the old one.
         if (!old || old === set.refreshToken || wasRefused || unsaved) return
         const stored = { raw: old, token: old, fingerprint: await fingerprintOf(old) }
-        if (!sharesFate(set, { stored, record: oldRecord, lost: false })) void revoke(config, old)
+        if (!sharesFate(set, { stored, record: oldRecord, lost: false })) revoking = revoke(config, old)
       })
       await done.catch((error) => {
         if (!(error instanceof StorageError)) throw error
         hold(set, undefined, error) // the lease cannot be had; the code is spent all the same
         use(set)
       })
+      if (!isProcess) await revoking
       return { otherAccount: before !== undefined && set.subject !== undefined && before !== set.subject }
     },
 
@@ -708,7 +713,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     },
 
     async tick() {
-      if (underway > 0) return
+      if (underway > 0) return refreshing?.catch(() => {})
       if (unsaved) {
         if (clock.monotonic() >= unsaved.notBefore) await inTurnWithLease(saveUnsaved).catch(() => {})
       } else if (isLookDue()) await inTurn(look).catch(() => {})

@@ -6,6 +6,8 @@ import { useService } from '../service'
 
 /** Where nothing runs between requests, what has come due meanwhile is done first: a refresh ahead, a poll, a look at the store. */
 export default eventHandler(async (event) => {
-  if (isProcess || isOpen(pathOf(event))) return
-  await (await useService()).catchUp()
+  const path = pathOf(event)
+  if (isProcess || (isOpen(path) && path !== '/api/ready')) return
+  const service = await useService().catch(() => undefined) // why there is none is each route's to say
+  await service?.catchUp()
 })

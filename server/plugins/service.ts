@@ -4,7 +4,7 @@ import { type Config, ConfigError, readConfig } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import { REFRESH_TOKEN, TOKEN_SET } from '../keeper/records'
 import { isProcess } from '../platform'
-import { createService, provideService, type Service, useService } from '../service'
+import { createService, provideService, type Service, settle, useService } from '../service'
 import { unknownScopes } from '../yoto/scopes'
 
 /** Reads the configuration and starts the service when the process starts; ends it with the process. */
@@ -12,7 +12,7 @@ export default defineNitroPlugin((nitroApp) => {
   provideService(start)
   // Elsewhere the first request starts it: a worker's plugins may neither wait nor draw random numbers.
   if (!isProcess) {
-    nitroApp.hooks.hook('beforeResponse', async () => (await useService().catch(() => undefined))?.journal.tick())
+    nitroApp.hooks.hook('beforeResponse', settle) // too late for what is sent, and not returned
     return
   }
 
@@ -44,7 +44,8 @@ async function start(): Promise<Service> {
   }
   useStorage().mount('tokens', backend.driver)
   const service = await createService(config, backend, useStorage('tokens'))
-  void announce(service)
+  const announced = announce(service)
+  if (!isProcess) await announced
   return service
 }
 
@@ -83,7 +84,7 @@ async function announce({ config, place, access, keeper }: Service): Promise<voi
     return undefined
   })
   if (key) {
-    const address = config.publicUrls[0] ?? `http://localhost:${process.env.PORT}`
+    const address = config.publicUrls[0] ?? (isProcess ? `http://localhost:${process.env.PORT}` : '(its address)')
     console.log(
       `Open this link once to unlock the page (it is printed until it has been used):\n  ${address}/#key=${key}`,
     )

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { finished, pipeline } from 'node:stream/promises'
+import { settle } from '../service'
 import { destination, type Parts, withToken } from './call'
 import { requestHeaders, responseHeaders } from './headers'
 import { sendToApi } from './node-upstream'
@@ -32,6 +33,7 @@ export async function passThrough(request: IncomingMessage, response: ServerResp
     await pipeline(answer, response, { end: false })
     // A caller that sends all of an upload before it reads would find the connection closed, and not the refusal.
     if (!request.complete) await finished(request)
+    await settle()
     response.end()
   } catch {
     response.destroy() // one side has gone away: the other is not to take for whole what it has got

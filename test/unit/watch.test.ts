@@ -47,7 +47,7 @@ const config = () =>
   readConfig({ YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, YOTO_API_URL: yoto.url }, '/nowhere')
 
 let passed = 0
-async function startKeeper(): Promise<Keeper> {
+async function startKeeper(isProcess = true): Promise<Keeper> {
   const keeper = createKeeper({
     config: config(),
     storage,
@@ -55,6 +55,7 @@ async function startKeeper(): Promise<Keeper> {
     journal: { add() {}, count() {}, read: async () => [], tick: async () => {}, flush: async () => {} },
     clock: { wall: Date.now, monotonic: () => passed },
     watchInterval: MINUTE,
+    isProcess,
     removeLeftovers: async () => {},
   })
   await keeper.start()
@@ -148,4 +149,14 @@ it("a sign-in is polled at Yoto's pace, however rarely the store is looked at", 
   const gaps = yoto.pollTimes.slice(1).map((time, at) => time - (yoto.pollTimes[at] ?? 0))
   for (const gap of gaps) expect(gap).toBeLessThan(1_900)
   await service.close()
+})
+
+it('a call waits for the refresh ahead that it begins, where nothing runs after its answer, and nowhere else', async () => {
+  for (const isProcess of [true, false]) {
+    const keeper = await startKeeper(isProcess)
+    const before = (await keeper.accessToken()).accessToken
+    passed += 13 * 60 * MINUTE
+    expect((await keeper.accessToken()).accessToken === before).toBe(isProcess)
+    await keeper.close()
+  }
 })

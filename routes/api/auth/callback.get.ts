@@ -3,7 +3,7 @@ import { defineRouteMeta } from 'nitropack/runtime'
 import * as v from 'valibot'
 import { takeLoginCookie } from '../../../server/access/login-cookie'
 import { fromStorage, KeeperError } from '../../../server/errors'
-import { useService } from '../../../server/service'
+import { settle, useService } from '../../../server/service'
 
 const Parameter = v.optional(v.pipe(v.string(), v.maxLength(8192)))
 const Query = v.object({
@@ -39,7 +39,9 @@ defineRouteMeta({
 /** Where Yoto sends the browser back to (RFC 6749 4.1.2). Ends on the page, which has a sentence for each ending. */
 export default eventHandler(async (event) => {
   const query = v.safeParse(Query, getQuery(event))
-  return sendRedirect(event, `/#sign-in=${query.success ? await endingOf(query.output) : 'unexpected'}`)
+  const ending = query.success ? await endingOf(query.output) : 'unexpected'
+  await settle()
+  return sendRedirect(event, `/#sign-in=${ending}`)
 
   async function endingOf({ state, code, error, error_description }: v.InferOutput<typeof Query>) {
     const secret = takeLoginCookie(event, state)

@@ -4,7 +4,7 @@ import { setLoginCookie } from '../../../server/access/login-cookie'
 import { KeeperError } from '../../../server/errors'
 import { redirectUri } from '../../../server/http/redirect-uri'
 import { BROWSER_LOGIN_LIFETIME } from '../../../server/keeper/browser-logins'
-import { useService } from '../../../server/service'
+import { settle, useService } from '../../../server/service'
 
 defineRouteMeta({
   openAPI: {
@@ -33,6 +33,7 @@ export default eventHandler(async (event) => {
   try {
     const { state, secret, url } = await browserLogins.begin(uri)
     setLoginCookie(event, state, secret, BROWSER_LOGIN_LIFETIME)
+    await settle()
     return await sendRedirect(event, url)
   } catch (error) {
     // A person who pressed a button reads it on the page; a program gets the error.
