@@ -7,6 +7,7 @@ const ENTRIES: Record<string, string> = {
   'node-cluster': 'node-cluster.ts',
   bun: 'node-server.ts',
   'deno-server': 'node-server.ts',
+  'aws-lambda': 'aws-lambda.ts',
 }
 
 // Nothing here depends on where the process runs: this file is evaluated at build time and frozen into the output.

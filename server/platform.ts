@@ -19,3 +19,14 @@ export const hasNodeStreams: boolean =
   import.meta.preset === 'deno-server' ||
   import.meta.preset === 'vercel' ||
   !!import.meta.dev
+
+/**
+ * The header in which the platform's edge names the caller's address, whatever the caller has sent: vercel.com/docs/headers/request-headers
+ * and Netlify's own runtime, which makes `context.ip` of it.
+ */
+export const addressHeader: string | undefined =
+  import.meta.preset === 'vercel'
+    ? 'x-real-ip'
+    : import.meta.preset === 'netlify'
+      ? 'x-nf-client-connection-ip'
+      : undefined
