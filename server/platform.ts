@@ -11,6 +11,9 @@ export const isProcess: boolean =
   import.meta.preset === 'deno-server' ||
   !!import.meta.dev
 
+/** What is due is done though nobody asks: in a process, or by a Durable Object's alarm. */
+export const isUnattended: boolean = isProcess || import.meta.preset === 'cloudflare-durable'
+
 /** Requests and answers are Node's own streams; Bun and Deno serve with Node's HTTP server (nitro.config.ts). Elsewhere Nitro's entry hands a body over whole, and takes a web stream back. */
 export const hasNodeStreams: boolean =
   import.meta.preset === 'node-server' ||

@@ -1,6 +1,7 @@
 import { renderSVG } from 'uqr'
 import { isKeyMissing } from '../access/access'
 import type { Config } from '../config'
+import { isUnattended } from '../platform'
 import type { DeviceLogins } from './device-logins'
 import { type Keeper, notConfigured, type Snapshot } from './keeper'
 
@@ -24,6 +25,8 @@ export interface Status {
   refresh_at?: string
   scope?: string
   account?: string
+  /** A sign-in by code is finished, and the token renewed, though nobody asks. */
+  unattended: boolean
   /** To be registered at yoto.dev for the sign-in in the browser. */
   redirect_uri?: string
   storage: { place: string; persistent: boolean; warning?: string }
@@ -61,6 +64,7 @@ export async function statusOf(
     refresh_at: live && new Date(refreshAt ?? live.expiresAt).toISOString(),
     scope: live?.scope,
     account: live?.subject,
+    unattended: isUnattended,
     redirect_uri: redirectUri,
     storage: storageOf(config, place, now),
   }
@@ -108,7 +112,7 @@ export function describe(
     authenticated,
     state,
     message: authenticated
-      ? 'Signed in to Yoto; the token is renewed by itself.'
+      ? `Signed in to Yoto; the token is renewed ${isUnattended ? 'by itself' : 'when it is asked for'}.`
       : 'Signed in; a new token is being fetched.',
     problem: durability(config),
   }

@@ -52,6 +52,7 @@ export const schemas = {
       authenticated: said(yes, 'A valid access token can be had now.'),
       message: text,
       state: { enum: ['signed_in', 'signed_out', 'needs_sign_in', 'not_configured'] },
+      unattended: said(yes, 'A sign-in by code is finished, and the token renewed, though nobody asks.'),
       storage: object(
         { place: said(text, 'In words for people.'), persistent: said(yes, 'It outlasts the next deployment.') },
         { warning: text },

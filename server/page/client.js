@@ -17,6 +17,8 @@ const texts = {
     unreachable: 'No connection',
   },
   locked: 'Enter the keeper key to see this page.',
+  mayClose: 'You may close this tab: the service finishes the sign-in by itself.',
+  keepOpen: 'Keep this tab open until you are signed in: the service asks Yoto only while it is.',
   signingIn: 'Open Yoto’s page, check that it shows this code, and approve.',
   unreachable: 'This page cannot reach the service.',
   problems: {
@@ -65,7 +67,7 @@ const texts = {
  * @typedef {keyof typeof texts.views} View
  * @typedef {{ device_code: string, user_code: string, verification_uri: string, verification_uri_complete: string, qr: string,
  *   expires_at: string, interval: number }} StoredLogin
- * @typedef {{ authenticated: boolean, message: string, state: State, problem?: keyof typeof texts.problems,
+ * @typedef {{ authenticated: boolean, message: string, state: State, unattended: boolean, problem?: keyof typeof texts.problems,
  *   login?: StoredLogin, expires_at?: string, refresh_at?: string, scope?: string, account?: string, hint?: string,
  *   redirect_uri?: string, storage?: { place: string, persistent: boolean, warning?: string } }} Status
  * @typedef {Omit<StoredLogin, 'expires_at' | 'interval' | 'qr'> & { expires_in: number }} StartedLogin
@@ -365,6 +367,7 @@ function showLogin(login) {
   say(html('user-code'), login.code)
   say(html('verification-address'), login.address)
   say(html('poll-message'), login.message)
+  say(html('advice'), known.status?.unattended ? texts.mayClose : texts.keepOpen)
   html('elsewhere').hidden = !login.address
   const link = element('verification-link', HTMLAnchorElement)
   link.hidden = !login.link

@@ -86,6 +86,7 @@ describe('a first start', () => {
     const link = await page.getAttribute('[data-testid=verification-link]', 'href')
     expect(link).toContain(yoto.url)
     expect(await page.textContent('[data-testid=countdown]')).toMatch(/^\d+:\d\d$/)
+    expect(await page.textContent('[data-testid=advice]')).toMatch(/^You may close this tab/)
 
     await approveInBrowser(link ?? '', 'parent@example.test')
     await view(page, 'signed_in')

@@ -7,8 +7,7 @@ defineRouteMeta({
     operationId: 'start',
     tags: ['Sign-in'],
     summary: 'Begin a sign-in by code',
-    description:
-      'Show the person the code and the link, then poll. The service asks Yoto by itself, so the polls may stop.',
+    description: 'Show the person the code and the link, then poll. The polls may stop where status says unattended.',
     responses: {
       200: {
         description: 'What the person needs.',
