@@ -40,9 +40,7 @@ export async function createService(config: Config, backend: Backend, storage: T
   const access = createAccess(storage, config, () =>
     journal.add('access', 'refused', 'Too many wrong keys were shown; they are refused for a minute.'),
   )
-  const { removeLeftovers } = backend
-  // Where nothing runs between requests, each may bring news of another instance's sign-in, and a pause costs nothing.
-  const watchInterval = isProcess ? backend.watchInterval : Math.min(backend.watchInterval, 1_000)
+  const { watchInterval, removeLeftovers } = backend
   const lease = backend.lease('token')
   const keeper = createKeeper({ config, storage, lease, journal, clock, watchInterval, isProcess, removeLeftovers })
   const pending = createPendingLogins({ config, storage, keeper, clock })

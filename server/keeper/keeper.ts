@@ -186,11 +186,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
       record = await readRecord(storage)
       unusable = undefined
     } catch (error) {
-      const failure = fromStorage(error) as KeeperError
-      unusable = failure
-      // What cannot be read may still be there; what is no token has replaced the one we had.
-      if (failure.code === 'needs_sign_in') forget()
-      throw failure
+      throw cannotRead(error)
     }
     if (!stored && !record && known) return { lost: true }
     if (!stored) {
@@ -212,6 +208,13 @@ export function createKeeper(parts: KeeperParts): Keeper {
     if (!owed) refusal = record?.refusals?.find((one) => isAbout(one, stored.fingerprint))?.message
     intentFound = isAbout(record?.intent, stored.fingerprint)
     return { stored, record, lost: false }
+  }
+
+  function cannotRead(error: unknown): KeeperError {
+    unusable = fromStorage(error) as KeeperError
+    // What cannot be read may still be there; what is no token has replaced the one we had.
+    if (unusable.code === 'needs_sign_in') forget()
+    return unusable
   }
 
   function isAbout(what: TokenRecord['intent'], fingerprint: string): boolean {
@@ -251,9 +254,10 @@ export function createKeeper(parts: KeeperParts): Keeper {
     let raw: string | undefined
     try {
       raw = (await readToken(storage))?.raw
-    } catch {
-      await takeOver().catch(() => {}) // says what is wrong
-      if (unusable && unusable.message !== wasUnusable?.message) noteProblem('unusable', unusable)
+    } catch (error) {
+      lookedAt = clock.monotonic() // it may have taken long to find out
+      const failure = cannotRead(error)
+      if (failure.message !== wasUnusable?.message) noteProblem('unusable', failure)
       return
     }
     if (raw === known?.raw && !wasUnusable) {
