@@ -93,6 +93,8 @@ export interface Keeper {
 
 /** Milliseconds. */
 const JUST_REFRESHED = 10_000
+/** After an outage of the store, for which whoever could not save into it comes first. */
+const HOLDERS_TURN = 10_000
 /** A token that was fetched because another had been refused is above suspicion for so long. */
 const TRUSTED_AFTER_RENEWAL = 300_000
 
@@ -121,6 +123,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
   let sighted: string | undefined
   /** When the store was last looked at, by the monotonic clock. */
   let lookedAt = Number.NEGATIVE_INFINITY
+  /** When the store was found again after an outage, by the monotonic clock. */
+  let backAt = Number.NEGATIVE_INFINITY
   /** What `renew` has fetched last, and when by the monotonic clock. */
   let renewed: { accessToken: string; at: number } | undefined
   let leftoversRemoved = false
@@ -179,12 +183,14 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
   /** Reads the store and takes over what it holds. Nothing kept in memory is given up when both of our records are gone (rule 10). */
   async function takeOver(): Promise<Seen> {
+    const wasAway = unusable?.code === 'storage_unavailable'
     let stored: StoredToken | undefined
     let record: TokenRecord | undefined
     try {
       stored = await readToken(storage)
       record = await readRecord(storage)
       unusable = undefined
+      if (wasAway) backAt = clock.monotonic()
     } catch (error) {
       throw cannotRead(error)
     }
@@ -553,6 +559,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
   function isRefreshDue(): boolean {
     if (!isRefreshPossible()) return false
+    // Who began it may hold what it brought, and be about to save it: sent again, the old token would end both (rules 5, 8).
+    if (intentFound && clock.monotonic() - backAt < HOLDERS_TURN) return false
     // After a failure somebody is waiting for it, even if it was not due.
     return intentFound || !!trouble || isTimeToRefresh()
   }

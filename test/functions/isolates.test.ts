@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import type { Event } from '../../server/keeper/journal'
-import { RECORD, TOKEN, whoami } from '../faults/scene'
+import { FOR_REFRESH, RECORD, TOKEN, whoami } from '../faults/scene'
 import { waitUntil } from '../support/wait-until'
 import { type Deployed, setScene } from './scene'
 
@@ -112,3 +112,35 @@ it.for([
     if (durable === false) expect(keeper.log()).toContain('saved_again')
   },
 )
+
+it('Redis dies between a refresh and its save: the isolate that holds the new token saves it, and no other repeats the refresh', {
+  timeout: 120_000,
+}, async (context) => {
+  const scene = await setScene(context, 'aws-lambda', 'valid', {}, { durable: true })
+  const { yoto, redis, first, stored } = scene
+  scene.store = { REDIS_URL: redis.url }
+  const keeper = await scene.start({}, { isolates: ISOLATES, most: ISOLATES })
+  await Promise.all(Array.from({ length: 50 }, () => askToken(keeper)))
+  const held = yoto.hold(FOR_REFRESH)
+  const answer = keeper.post('/api/auth/refresh')
+  await held.reached
+  await redis.kill()
+  held.release()
+  expect(await answer).toMatchObject({ status: 503, body: { error: 'storage_unavailable' } })
+  const end = Date.now() + OUTAGE
+  while (Date.now() < end) {
+    expect((await askToken(keeper)).status).toBe(200)
+    await sleep(50)
+  }
+  await redis.start()
+  const haveNew = async () => {
+    const answers = []
+    for (let i = 0; i < ISOLATES; i++) answers.push(await askToken(keeper))
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+    return answers.every(({ body }) => body.access_token !== first.access_token)
+  }
+  await waitUntil(haveNew, { what: 'all had the new token', timeout: 30_000 })
+  expect(await stored(TOKEN)).toBe(yoto.currentRefreshToken())
+  expect((await keeper.post('/api/auth/refresh')).status).toBe(200)
+  expect(yoto.counts).toMatchObject({ refresh_ok: 2, refresh_refused: 0, refresh_reused: 0 })
+})
