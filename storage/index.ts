@@ -1,9 +1,11 @@
 import type { Driver, Storage } from 'unstorage'
 import type { UpstashOptions } from './commands/upstash'
+import type { ObjectStorage } from './drivers/durable-object'
 import encrypted from './drivers/encrypted'
 import type { Lease } from './lease'
 
 export type { WriteOptions } from './drivers/durable-files'
+export type { ObjectStorage } from './drivers/durable-object'
 export { StorageError } from './errors'
 export type { HeldLease, Lease } from './lease'
 
@@ -31,6 +33,8 @@ export interface BackendOptions {
   upstash?: UpstashOptions
   /** The environment's name: what keys begin with in a store that others may use as well. */
   environment: string
+  /** Within a Cloudflare Durable Object: its storage. */
+  objectStorage?: ObjectStorage
   /** Keys that are written under the lease only. */
   leasedKeys: readonly string[]
   /** What is stored is encrypted with the first; empty: plain. */
@@ -64,13 +68,10 @@ async function pickBackend(options: BackendOptions): Promise<Backend | undefined
     if (upstash) return (await import('./upstash')).openUpstash(upstash, environment)
     return (await import('./files')).openFiles(options)
   }
-  if (
-    import.meta.preset === 'cloudflare-durable' ||
-    import.meta.preset === 'cloudflare-module' ||
-    import.meta.preset === 'cloudflare-pages'
-  ) {
-    return undefined
+  if (import.meta.preset === 'cloudflare-durable') {
+    return options.objectStorage && (await import('./durable-object')).openDurableObject(options.objectStorage)
   }
+  if (import.meta.preset === 'cloudflare-module' || import.meta.preset === 'cloudflare-pages') return undefined
   // Functions: no disk, and no connection that lasts.
   if (upstash) return (await import('./upstash')).openUpstash(upstash, environment)
   if (redisUrl) return (await import('./redis')).openRedis(redisUrl, environment)
