@@ -66,9 +66,13 @@ export async function createService(config: Config, backend: Backend, storage: T
     browserLogins,
     journal,
     catchUp() {
-      catchingUp ??= Promise.allSettled([...parts, journal].map(({ tick }) => tick())).then(() => {
+      const done = () => {
         catchingUp = undefined
-      })
+      }
+      // The journal last, with what the others have noted.
+      catchingUp ??= Promise.allSettled(parts.map(({ tick }) => tick()))
+        .then(journal.tick)
+        .then(done, done)
       return catchingUp
     },
     async close() {

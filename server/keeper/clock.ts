@@ -6,4 +6,9 @@ export interface Clock {
   monotonic(): number
 }
 
+/** By the wall clock, when the monotonic one will show `time`; in the past: now. */
+export function wallTimeOf(time: number, clock: Clock): number {
+  return clock.wall() + Math.max(0, time - clock.monotonic())
+}
+
 export const systemClock: Clock = { wall: () => Date.now(), monotonic: () => performance.now() }

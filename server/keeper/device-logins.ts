@@ -33,6 +33,8 @@ export interface DeviceLogins {
   newest(): Promise<{ handle: string; login: DeviceLogin } | undefined>
   /** Polls what is due; to be called every so often. */
   tick(): Promise<void>
+  /** When `tick` is to be called next, where nobody calls it every so often: milliseconds since 1970; undefined: there is no need. */
+  nextDue(): number | undefined
   /** Begins no poll any more; resolves when the one under way, and the sign-in that it may bring, has ended. */
   close(): Promise<void>
 }
@@ -231,6 +233,12 @@ export function createDeviceLogins(parts: {
       const turn = pollWhatIsDue()
       polling = turn.catch(() => {})
       return turn
+    },
+
+    nextDue() {
+      if (closing) return undefined
+      const next = Math.min(pending.nextRemoval(), ...Array.from(open.values(), ({ nextPollAt }) => nextPollAt))
+      return Number.isFinite(next) ? next : undefined
     },
 
     async close() {

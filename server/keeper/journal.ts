@@ -1,6 +1,7 @@
 import * as v from 'valibot'
 import type { Lease, TokenStorage } from '../../storage'
 import { parseJson } from '../yoto/outcome'
+import { systemClock, wallTimeOf } from './clock'
 
 export const JOURNAL = '.yoto_journal.json'
 
@@ -33,6 +34,8 @@ export interface Journal {
   read(): Promise<Event[]>
   /** Writes what is due; for where no timer does. Never throws. */
   tick(): Promise<void>
+  /** When `tick` is to be called next, in milliseconds since 1970; undefined: there is no need. */
+  nextDue(): number | undefined
   /** Writes what has not been written; never throws. */
   flush(): Promise<void>
 }
@@ -124,6 +127,9 @@ export function createJournal(
     },
     async tick() {
       if (performance.now() >= due) await flush()
+    },
+    nextDue() {
+      return due < Number.POSITIVE_INFINITY ? wallTimeOf(due, systemClock) : undefined
     },
     flush,
   }

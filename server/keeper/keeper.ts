@@ -4,7 +4,7 @@ import { fromStorage, KeeperError } from '../errors'
 import type { IssuedTokens } from '../yoto/outcome'
 import { sendRefresh } from '../yoto/refresh'
 import { revoke } from '../yoto/revoke'
-import type { Clock } from './clock'
+import { type Clock, wallTimeOf } from './clock'
 import type { Journal } from './journal'
 import {
   REFRESH_TOKEN,
@@ -87,6 +87,8 @@ export interface Keeper {
   snapshot(): Snapshot
   /** A look at the clock, and at the store when one is due; to be called every so often where there is background work. */
   tick(): Promise<void>
+  /** When `tick` is to be called next, where nobody calls it every so often: milliseconds since 1970; undefined: there is no need. */
+  nextDue(): number | undefined
   /** Begins no refresh any more; waits for `others`, which may bring a sign-in, and for what is under way (rule 11). */
   close(others?: Promise<unknown>): Promise<void>
 }
@@ -95,6 +97,8 @@ export interface Keeper {
 const JUST_REFRESHED = 10_000
 /** After an outage of the store, for which whoever could not save into it comes first. */
 const HOLDERS_TURN = 10_000
+/** Between two looks at a store that could not be read, where a look has to be arranged for. */
+const UNREADABLE_PAUSE = 60_000
 /** A token that was fetched because another had been refused is above suspicion for so long. */
 const TRUSTED_AFTER_RENEWAL = 300_000
 
@@ -732,6 +736,17 @@ export function createKeeper(parts: KeeperParts): Keeper {
       if (unwritable) await inTurn(probe)
       if (owed) await inTurnWithLease(payOwed).catch(() => {})
       if (isRefreshDue()) await refresh().catch(() => {})
+    },
+
+    nextDue() {
+      if (closing) return undefined
+      if (unsaved) return wallTimeOf(unsaved.notBefore, clock)
+      if (owed || lost || unwritable) return clock.wall() + STORAGE_PAUSE
+      if (unusable?.code === 'storage_unavailable') return clock.wall() + UNREADABLE_PAUSE
+      if (!known || refusal !== undefined || unusable || !config.clientId) return undefined
+      if (trouble && isPausing()) return wallTimeOf(trouble.since + trouble.pause, clock)
+      if (isRefreshDue() || !current) return clock.wall()
+      return clock.wall() + timeLeft(current, clock) - refreshAheadAt(current, config.refreshInterval)
     },
 
     async close(others) {

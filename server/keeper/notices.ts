@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { type HeldLease, type Lease, StorageError, type TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { parseJson } from '../yoto/outcome'
-import type { Clock } from './clock'
+import { type Clock, wallTimeOf } from './clock'
 import { CONDITIONS, type Condition, conditionOf, patience, type Seen } from './condition'
 import type { Journal } from './journal'
 import type { Keeper } from './keeper'
@@ -30,6 +30,8 @@ interface Found {
 export interface Notices {
   /** One look at the condition, and one attempt at a notice that has not been delivered; to be called every so often. Never throws. */
   tick(): Promise<void>
+  /** When `tick` is to be called next, where nobody calls it every so often: milliseconds since 1970; undefined: there is no need. */
+  nextDue(): number | undefined
   /** Breaks off an attempt under way; the next start repeats it. */
   close(): void
 }
@@ -152,6 +154,19 @@ export function createNotices(parts: {
       if (owed && seen.condition === told && clock.monotonic() >= owed.notBefore) {
         await deliver(notifyUrl, told, seen.hint)
       }
+    },
+
+    nextDue() {
+      if (!notifyUrl || closing.signal.aborted) return undefined
+      const now = keeper.snapshot()
+      const next = conditionOf(config, now)
+      if (!next) return undefined
+      const condition = next.condition === 'signed_out' ? 'well' : next.condition
+      if (condition === told && !(owed && next.condition === 'signed_out')) {
+        return owed && wallTimeOf(owed.notBefore, clock)
+      }
+      const since = next.condition === seen?.condition ? seen.since : clock.monotonic()
+      return wallTimeOf(since + patience(next, now), clock)
     },
 
     close() {

@@ -3,11 +3,13 @@ import type { TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { parseJson } from '../yoto/outcome'
-import type { Clock } from './clock'
+import { type Clock, wallTimeOf } from './clock'
 import { type Keeper, notConfigured } from './keeper'
 
 /** Milliseconds for which a late question still hears how a sign-in ended. */
 const OUTCOME_KEPT = 600_000
+/** Milliseconds between two looks for what nobody asks for any more. */
+const CLEANING_INTERVAL = 60_000
 const MOST_OPEN = 20
 
 const Time = v.pipe(v.string(), v.isoTimestamp())
@@ -67,6 +69,8 @@ export interface PendingLogins {
   requireRoom(): Promise<void>
   /** Removes what nobody asks for any more. */
   removeOld(): Promise<void>
+  /** When there will be something to remove, as far as is known here: milliseconds since 1970, or Infinity. */
+  nextRemoval(): number
 }
 
 /** Where sign-ins of both kinds are kept until they end, and their outcomes for a while after. */
@@ -78,6 +82,7 @@ export function createPendingLogins(parts: {
 }): PendingLogins {
   const { config, storage, keeper, clock } = parts
   let lastCleaning = Number.NEGATIVE_INFINITY
+  let oldAt = Number.POSITIVE_INFINITY
 
   async function read(handle: string) {
     const raw = await storage.getItemRaw<string>(keyOf(handle))
@@ -89,7 +94,15 @@ export function createPendingLogins(parts: {
     const keys = (await storage.getKeys()).filter((key) => key.startsWith(PREFIX) && key.endsWith('.json'))
     const handles = keys.map((key) => key.slice(PREFIX.length, -'.json'.length))
     const all = await Promise.all(handles.map(async (handle) => ({ handle, login: (await read(handle))?.login })))
-    return all.filter((one): one is { handle: string; login: PendingLogin } => one.login !== undefined)
+    const found = all.filter((one): one is { handle: string; login: PendingLogin } => one.login !== undefined)
+    oldAt = Math.min(Number.POSITIVE_INFINITY, ...found.map(({ login }) => becomesOldAt(login)))
+    return found
+  }
+
+  /** An open device login never does: its next poll ends it. */
+  function becomesOldAt(login: PendingLogin): number {
+    if (isDevice(login)) return Number.POSITIVE_INFINITY
+    return Date.parse(hasEnded(login) ? login.ended_at : login.expires_at) + OUTCOME_KEPT
   }
 
   return {
@@ -98,6 +111,7 @@ export function createPendingLogins(parts: {
 
     async write(handle, login, onlyIf) {
       await storage.setItemRaw(keyOf(handle), `${JSON.stringify(login)}\n`, onlyIf === undefined ? {} : { onlyIf })
+      oldAt = Math.min(oldAt, becomesOldAt(login))
     },
 
     async requireRoom() {
@@ -116,13 +130,16 @@ export function createPendingLogins(parts: {
     },
 
     async removeOld() {
-      if (clock.monotonic() - lastCleaning < 60_000) return
+      if (clock.monotonic() - lastCleaning < CLEANING_INTERVAL) return
       lastCleaning = clock.monotonic()
-      for (const { handle, login } of await readAll()) {
-        if (isDevice(login)) continue // its next poll ends it
-        const ended = Date.parse(hasEnded(login) ? login.ended_at : login.expires_at)
-        if (clock.wall() - ended > OUTCOME_KEPT) await storage.removeItem(keyOf(handle))
-      }
+      const isOld = ({ login }: { login: PendingLogin }) => clock.wall() > becomesOldAt(login)
+      const old = (await readAll()).filter(isOld)
+      for (const { handle } of old) await storage.removeItem(keyOf(handle))
+      if (old.length > 0) await readAll() // notes when the next one will be
+    },
+
+    nextRemoval() {
+      return Math.max(oldAt, wallTimeOf(lastCleaning + CLEANING_INTERVAL, clock))
     },
   }
 }

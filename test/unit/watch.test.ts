@@ -11,7 +11,7 @@ import { waitUntil } from '../support/wait-until'
 
 // How often the store is looked at, and that nothing else waits for it.
 
-vi.mock('../../server/platform', () => ({ isProcess: true }))
+vi.mock('../../server/platform', async (original) => ({ ...(await original<object>()), isProcess: true }))
 
 const MINUTE = 60_000
 const lease: Lease = {
@@ -52,7 +52,14 @@ async function startKeeper(isProcess = true): Promise<Keeper> {
     config: config(),
     storage,
     lease,
-    journal: { add() {}, count() {}, read: async () => [], tick: async () => {}, flush: async () => {} },
+    journal: {
+      add() {},
+      count() {},
+      read: async () => [],
+      tick: async () => {},
+      nextDue: () => undefined,
+      flush: async () => {},
+    },
     clock: { wall: Date.now, monotonic: () => passed },
     watchInterval: MINUTE,
     isProcess,
