@@ -13,7 +13,8 @@ const ENTRIES: Record<string, string> = {
 // Nothing here depends on where the process runs: this file is evaluated at build time and frozen into the output.
 // What does depend on it is read by server/config.ts and mounted by server/plugins/ when the process starts.
 export default defineNitroConfig({
-  compatibilityDate: '2026-11-01',
+  // With a later one Nitro leaves out the flag that workers need to have Node's own modules.
+  compatibilityDate: { default: '2026-11-01', cloudflare: '2026-03-01' },
   srcDir: '.',
   scanDirs: ['server'],
   imports: false,
@@ -34,6 +35,16 @@ export default defineNitroConfig({
     'build:before'({ options }) {
       const entry = ENTRIES[options.preset]
       if (entry) options.entry = join(options.srcDir, 'server/entries', entry)
+    },
+  },
+  // Written to .output/server/wrangler.json, for the preset cloudflare-durable. Nitro's entry takes the object's name for granted.
+  cloudflare: {
+    deployConfig: true,
+    nodeCompat: true,
+    wrangler: {
+      name: 'yoto-token-keeper',
+      durable_objects: { bindings: [{ name: '$DurableObject', class_name: '$DurableObject' }] },
+      migrations: [{ tag: 'v1', new_sqlite_classes: ['$DurableObject'] }],
     },
   },
   // Bundled, and so without the parts that are not used; beside the bundle it would lie whole.

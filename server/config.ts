@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { addressHeader } from './platform'
 
 /** Everything that is set from outside. Durations are milliseconds; addresses have no trailing slash. */
 export interface Config {
@@ -244,8 +245,9 @@ function railwayWarning(volume: string | undefined, dataDir: string | undefined)
  * Reads the configuration from environment variables; an empty one counts as unset.
  * @throws ConfigError with every problem and its mend, one a line; values are never repeated
  */
-export function readConfig(env: Record<string, string | undefined>, cwd: string): Config {
-  const trimmed = Object.entries(env).map(([name, value]) => [name, value?.trim()])
+export function readConfig(env: Record<string, unknown>, cwd: string): Config {
+  // Cloudflare's environment holds other things beside text.
+  const trimmed = Object.entries(env).map(([name, value]) => [name, typeof value === 'string' && value.trim()])
   const set = Object.fromEntries(trimmed.filter(([, value]) => value))
   const parsed = v.safeParse(Environment, set)
   if (!parsed.success) {
@@ -277,7 +279,7 @@ export function readConfig(env: Record<string, string | undefined>, cwd: string)
     encryptionKeys: e.KEEPER_ENCRYPTION_KEY ?? [],
     corsOrigin: e.CORS_ORIGIN,
     // Railway's edge sets it (docs.railway.com, public networking: specs); who sits inside its private network may claim anything.
-    addressHeader: onRailway ? 'x-real-ip' : undefined,
+    addressHeader: onRailway ? 'x-real-ip' : addressHeader,
     publicUrls: e.PUBLIC_URL ?? (e.RAILWAY_PUBLIC_DOMAIN ? [`https://${e.RAILWAY_PUBLIC_DOMAIN}`] : []),
     notifyUrl: e.NOTIFY_URL,
   })

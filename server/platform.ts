@@ -11,10 +11,16 @@ export const isProcess: boolean =
   import.meta.preset === 'deno-server' ||
   !!import.meta.dev
 
-/** What is due is done though nobody asks: in a process, or by a Durable Object's alarm. */
-export const isUnattended: boolean = isProcess || import.meta.preset === 'cloudflare-durable'
+/** Between requests an alarm goes off when it has been set. Requests are answered, and state is kept, in one Durable Object. */
+export const hasAlarm: boolean = import.meta.preset === 'cloudflare-durable'
 
-/** Requests and answers are Node's own streams; Bun and Deno serve with Node's HTTP server (nitro.config.ts). Elsewhere Nitro's entry hands a body over whole, and takes a web stream back. */
+/** What is due is done though nobody asks: in a process, or by the alarm. */
+export const isUnattended: boolean = isProcess || hasAlarm
+
+/**
+ * Requests and answers are Node's own streams; Bun and Deno serve with Node's HTTP server (nitro.config.ts). Elsewhere Nitro's entry hands
+ * a body over whole, and takes a web stream back.
+ */
 export const hasNodeStreams: boolean =
   import.meta.preset === 'node-server' ||
   import.meta.preset === 'node-cluster' ||
@@ -24,12 +30,14 @@ export const hasNodeStreams: boolean =
   !!import.meta.dev
 
 /**
- * The header in which the platform's edge names the caller's address, whatever the caller has sent: vercel.com/docs/headers/request-headers
- * and Netlify's own runtime, which makes `context.ip` of it.
+ * The header in which the platform's edge names the caller's address, whatever the caller has sent (developers.cloudflare.com,
+ * HTTP headers; vercel.com/docs/headers/request-headers; Netlify's own runtime makes `context.ip` of it).
  */
 export const addressHeader: string | undefined =
-  import.meta.preset === 'vercel'
-    ? 'x-real-ip'
-    : import.meta.preset === 'netlify'
-      ? 'x-nf-client-connection-ip'
-      : undefined
+  import.meta.preset === 'cloudflare-durable'
+    ? 'cf-connecting-ip'
+    : import.meta.preset === 'vercel'
+      ? 'x-real-ip'
+      : import.meta.preset === 'netlify'
+        ? 'x-nf-client-connection-ip'
+        : undefined

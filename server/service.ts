@@ -23,6 +23,8 @@ export interface Service {
   journal: Journal
   /** Does what has come due; for where nothing runs between requests. Never throws. */
   catchUp(): Promise<void>
+  /** When `catchUp` has something to do next, in milliseconds since 1970; undefined: not before the next request. */
+  nextDue(): number | undefined
   /** Begins nothing new, waits for a refresh or a sign-in and its save, at most 10 s (rule 11). */
   close(): Promise<void>
 }
@@ -75,6 +77,7 @@ export async function createService(config: Config, backend: Backend, storage: T
         .then(done, done)
       return catchingUp
     },
+    nextDue: () => earliest([...parts, journal].map((part) => part.nextDue())),
     async close() {
       for (const end of stop) end()
       notices.close()
@@ -83,6 +86,11 @@ export async function createService(config: Config, backend: Backend, storage: T
       await Promise.race([journal.flush(), pause(1_000)])
     },
   }
+}
+
+function earliest(times: (number | undefined)[]): number | undefined {
+  const known = times.filter((time) => time !== undefined)
+  return known.length > 0 ? Math.min(...known) : undefined
 }
 
 /** Calls `work` again and again, `interval` ms after it has ended, until the returned function is called. */

@@ -3,7 +3,6 @@ import { callerAddress } from '../access/caller-address'
 import { admit, isOpen } from '../access/guard'
 import { SESSION_COOKIE } from '../access/session-cookie'
 import { pathOf } from '../http/path-of'
-import { addressHeader } from '../platform'
 import { useService } from '../service'
 
 /** In front of every route: what is not on the list of what is open asks for a key. */
@@ -21,7 +20,7 @@ export default eventHandler(async (event) => {
     secFetchSite: getHeader(event, 'sec-fetch-site'),
     authorization: getHeader(event, 'authorization'),
     session: getCookie(event, SESSION_COOKIE),
-    address: callerAddress(event, config.addressHeader ?? addressHeader),
+    address: callerAddress(event, config.addressHeader),
     devPeer: getHeader(event, 'x-dev-peer'),
   }
   const options = { dev: import.meta.dev ?? false, publicUrls: config.publicUrls }

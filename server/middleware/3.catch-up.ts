@@ -1,13 +1,13 @@
 import { eventHandler } from 'h3'
 import { isOpen } from '../access/guard'
 import { pathOf } from '../http/path-of'
-import { isProcess } from '../platform'
+import { isUnattended } from '../platform'
 import { useService } from '../service'
 
-/** Where nothing runs between requests, what has come due meanwhile is done first: a refresh ahead, a poll, a look at the store. */
+/** Where nothing at all runs between requests, what has come due meanwhile is done first: a refresh ahead, a poll, a look at the store. */
 export default eventHandler(async (event) => {
   const path = pathOf(event)
-  if (isProcess || (isOpen(path) && path !== '/api/ready')) return
+  if (isUnattended || (isOpen(path) && path !== '/api/ready')) return
   const service = await useService().catch(() => undefined) // why there is none is each route's to say
   await service?.catchUp()
 })

@@ -1,14 +1,15 @@
 import { defineNitroPlugin, useStorage } from 'nitropack/runtime'
-import { openBackend } from '../../storage'
+import { type ObjectStorage, openBackend } from '../../storage'
 import { type Config, ConfigError, readConfig } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import { REFRESH_TOKEN, TOKEN_SET } from '../keeper/records'
-import { isProcess } from '../platform'
+import { hasAlarm, isProcess } from '../platform'
 import { createService, provideService, type Service, settle, useService } from '../service'
 import { unknownScopes } from '../yoto/scopes'
 
 /** Reads the configuration and starts the service when the process starts; ends it with the process. */
 export default defineNitroPlugin((nitroApp) => {
+  if (hasAlarm) return // durable-object.ts starts it, within the object
   provideService(start)
   // Elsewhere the first request starts it: a worker's plugins may neither wait nor draw random numbers.
   if (!isProcess) {
@@ -32,16 +33,21 @@ export default defineNitroPlugin((nitroApp) => {
   }
 })
 
-async function start(): Promise<Service> {
-  const config = configure()
+/** @param objectStorage that of the Durable Object that this runs in */
+export async function start(
+  objectStorage?: ObjectStorage,
+  env: Record<string, unknown> = process.env,
+): Promise<Service> {
+  const config = configure(env)
   const { dataDir: dir, redisUrl, upstash, environment, encryptionKeys } = config
   const leasedKeys = [REFRESH_TOKEN, TOKEN_SET]
-  const backend = await openBackend({ dir, redisUrl, upstash, environment, leasedKeys, encryptionKeys })
+  const backend = await openBackend({ dir, objectStorage, redisUrl, upstash, environment, leasedKeys, encryptionKeys })
   if (!backend) {
     throw new KeeperError('not_configured', 'No durable store is set: a sign-in could not be kept on this platform.', {
       hint: 'Set UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN, or REDIS_URL, and deploy again.',
     })
   }
+  await useStorage().unmount('tokens', false) // a Durable Object that is made anew may find its forerunner's
   useStorage().mount('tokens', backend.driver)
   const service = await createService(config, backend, useStorage('tokens'))
   const announced = announce(service)
@@ -53,9 +59,9 @@ async function start(): Promise<Service> {
  * A wrong value stops the start. `nitro dev` goes on, so that a saved .env is taken up, and answers 503 until then, as functions and
  * workers do.
  */
-function configure(): Config {
+function configure(env: Record<string, unknown>): Config {
   try {
-    return readConfig(process.env, process.cwd())
+    return readConfig(env, process.cwd())
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     if (import.meta.dev || !isProcess) throw new KeeperError('not_configured', error.message)
@@ -84,7 +90,8 @@ async function announce({ config, place, access, keeper }: Service): Promise<voi
     return undefined
   })
   if (key) {
-    const address = config.publicUrls[0] ?? (isProcess ? `http://localhost:${process.env.PORT}` : '(its address)')
+    const address =
+      config.publicUrls[0] ?? (isProcess ? `http://localhost:${process.env.PORT}` : 'https://<its address>')
     console.log(
       `Open this link once to unlock the page (it is printed until it has been used):\n  ${address}/#key=${key}`,
     )
