@@ -28,7 +28,12 @@ export const cloudflareDurable: Platform = {
 
   async start({ built, env, cwd }) {
     const port = await freePort()
-    const orders: Orders = { config: wranglerConfigOf(built), port, persist: join(cwd, 'durable-objects'), bindings: env }
+    const orders: Orders = {
+      config: wranglerConfigOf(built),
+      port,
+      persist: join(cwd, 'durable-objects'),
+      bindings: env,
+    }
     const wrangler = readWranglerConfig(built)
     let log = ''
     let child: ChildProcess

@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { startMiniflare } from './miniflare'
 
 /** Runs a Worker's output in workerd, as its generated wrangler configuration says, until this process is ended. */
 
@@ -22,15 +23,12 @@ export interface WranglerConfig {
 }
 
 process.once('message', async ({ orders, wrangler }: { orders: Orders; wrangler: WranglerConfig }) => {
-  // Installed beside this file, by the package.json there; the types are not worth it.
-  const { Miniflare } = await import('miniflare' as string)
-  const root = dirname(join(dirname(orders.config), wrangler.main))
   const main = join(dirname(orders.config), wrangler.main)
+  const root = dirname(main)
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.mjs'))
   const paths = [main, ...files.map((file) => join(root, file)).filter((path) => path !== main)]
   const sqlite = wrangler.migrations.flatMap((migration) => migration.new_sqlite_classes)
-  const miniflare = new Miniflare({
-    host: '127.0.0.1',
+  const miniflare = await startMiniflare({
     port: orders.port,
     modulesRoot: root,
     modules: paths.map((path) => ({ type: 'ESModule', path })),
@@ -46,7 +44,6 @@ process.once('message', async ({ orders, wrangler }: { orders: Orders; wrangler:
     bindings: orders.bindings,
     logRequests: false,
   })
-  await miniflare.ready
   process.send?.('ready')
   process.once('SIGTERM', async () => {
     await miniflare.dispose()

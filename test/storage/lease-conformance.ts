@@ -14,8 +14,8 @@ export interface LeaseUnderTest {
   here(): Lease
   /** Another lease on the same store. */
   other(): Lease
-  /** How a contender is made in another process. */
-  elsewhere: Elsewhere
+  /** How a contender is made in another process; or why there can be none, and what is about it is shown as skipped. */
+  elsewhere: Elsewhere | { none: string }
   end(): void | Promise<void>
 }
 
@@ -173,7 +173,8 @@ export function leaseConformance(name: string, make: () => LeaseUnderTest | Prom
   })
 }
 
-function startProcess({ onTestFinished }: TestContext, elsewhere: Elsewhere) {
+function startProcess({ skip, onTestFinished }: TestContext, elsewhere: LeaseUnderTest['elsewhere']) {
+  if ('none' in elsewhere) skip(elsewhere.none)
   const child: ChildProcess = fork(fileURLToPath(new URL('lease-child.ts', import.meta.url)), {
     execArgv: ['--import', 'tsx'],
   })
