@@ -130,6 +130,25 @@ describe('the alarm', () => {
     await tokenOf(keeper)
   })
 
+  it('takes up what a failed request has left to do', SOME, async () => {
+    const { yoto, keeper } = await signedIn()
+    await sleep(10_000) // before, the sign-in is answer enough
+    await yoto.pause()
+    expect(await keeper.json('/api/auth/refresh', { method: 'POST' })).toMatchObject({ status: 503 })
+    await yoto.resume()
+    await waitUntil(() => yoto.counts.refresh_ok === 1, { what: 'it was refreshed' })
+  })
+
+  it('keeps nobody waiting while it refreshes ahead', SOME, async () => {
+    const { yoto, keeper } = await signedIn({ expiresIn: 12 })
+    const hold = yoto.hold(REFRESH)
+    await hold.reached
+    const began = performance.now()
+    await tokenOf(keeper)
+    expect(performance.now() - began).toBeLessThan(1_000)
+    hold.release()
+  })
+
   it('repeats a refresh whose answer was lost', SOME, async () => {
     const { yoto, keeper } = await signedIn({ expiresIn: 6, leewayMs: 10_000 })
     yoto.inject({ kind: 'reset-after' }, REFRESH)

@@ -45,8 +45,10 @@ process.once('message', async ({ orders, wrangler }: { orders: Orders; wrangler:
     logRequests: false,
   })
   process.send?.('ready')
-  process.once('SIGTERM', async () => {
+  const end = async () => {
     await miniflare.dispose()
     process.exit(0)
-  })
+  }
+  process.once('SIGTERM', end)
+  process.once('disconnect', end) // whoever started it is gone
 })
