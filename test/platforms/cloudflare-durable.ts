@@ -17,7 +17,7 @@ export const readWranglerConfig = (built: string): WranglerConfig =>
   JSON.parse(readFileSync(wranglerConfigOf(built), 'utf8'))
 
 /** workerd, Cloudflare's own runtime, started by miniflare as the generated wrangler configuration says. */
-export const cloudflareDurable: Platform = {
+const cloudflareDurable: Platform = {
   preset: 'cloudflare-durable',
   store: 'durable-object',
 
@@ -70,3 +70,5 @@ export const cloudflareDurable: Platform = {
     }
   },
 }
+
+export default cloudflareDurable
