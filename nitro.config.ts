@@ -31,12 +31,13 @@ export default defineNitroConfig({
       }),
     },
   ],
-  hooks: {
-    'build:before'({ options }) {
+  // Not in the hook build:before, which would be in place of the preset's own: Cloudflare's lets the Worker have Node's modules.
+  modules: [
+    ({ options }) => {
       const entry = ENTRIES[options.preset]
       if (entry) options.entry = join(options.srcDir, 'server/entries', entry)
     },
-  },
+  ],
   // Written to .output/server/wrangler.json, for the preset cloudflare-durable. Nitro's entry takes the object's name for granted.
   cloudflare: {
     deployConfig: true,
