@@ -9,7 +9,7 @@ import { createJournal, type Journal } from './keeper/journal'
 import { createKeeper, type Keeper } from './keeper/keeper'
 import { createNotices } from './keeper/notices'
 import { createPendingLogins } from './keeper/pending-logins'
-import { isProcess } from './platform'
+import { isProcess, isUnattended } from './platform'
 
 /** Everything that the routes call, put together once a process. */
 export interface Service {
@@ -44,7 +44,7 @@ export async function createService(config: Config, backend: Backend, storage: T
   )
   const { watchInterval, removeLeftovers } = backend
   const lease = backend.lease('token')
-  const keeper = createKeeper({ config, storage, lease, journal, clock, watchInterval, isProcess, removeLeftovers })
+  const keeper = createKeeper({ config, storage, lease, journal, clock, watchInterval, isUnattended, removeLeftovers })
   const pending = createPendingLogins({ config, storage, keeper, clock })
   const deviceLogins = createDeviceLogins({ config, pending, lease: backend.lease('login'), keeper, journal, clock })
   const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })
@@ -135,5 +135,5 @@ export async function useService(): Promise<Service> {
 
 /** Before an answer ends: where nothing runs afterwards, what was noted while it was made is written. Never throws. */
 export async function settle(): Promise<void> {
-  if (!isProcess) await (await service?.catch(() => undefined))?.journal.tick()
+  if (!isUnattended) await (await service?.catch(() => undefined))?.journal.tick()
 }

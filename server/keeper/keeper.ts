@@ -28,7 +28,7 @@ export interface KeeperParts {
   /** Milliseconds between two looks at the store while all is well. */
   watchInterval: number
   /** False: nothing runs between requests. What is begun is waited for then. */
-  isProcess?: boolean
+  isUnattended?: boolean
   /** Removes what a crash left behind; called under the lease. */
   removeLeftovers(): Promise<void>
 }
@@ -103,7 +103,7 @@ const UNREADABLE_PAUSE = 60_000
 const TRUSTED_AFTER_RENEWAL = 300_000
 
 export function createKeeper(parts: KeeperParts): Keeper {
-  const { config, storage, lease, journal, clock, watchInterval, isProcess = true, removeLeftovers } = parts
+  const { config, storage, lease, journal, clock, watchInterval, isUnattended = true, removeLeftovers } = parts
   /** The refresh token in the store, as last seen. */
   let known: StoredToken | undefined
   /** The access token in memory; may have run out. */
@@ -620,7 +620,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
       await inTurn(takeOver).then(closeRecord, () => {})
       if (unusable) noteProblem('unusable', unusable)
       await inTurn(probe)
-      if (isProcess && isRefreshDue()) refresh().catch(() => {})
+      if (isUnattended && isRefreshDue()) refresh().catch(() => {})
     },
 
     async accessToken(minTtl = 0) {
@@ -628,7 +628,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
       const enough = current && Math.max(margin(current), Math.min(minTtl, lifetime(current)))
       if (enough !== undefined && inMemory(enough)) {
         const ahead = isRefreshDue() && refresh().catch(() => {})
-        if (!isProcess) await ahead
+        if (!isUnattended) await ahead
       } else if (!isJustIssued(current) && isRefreshPossible()) {
         await refresh().catch((error) => {
           if (!inMemory(1)) throw error
@@ -681,7 +681,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
         hold(set, undefined, error) // the lease cannot be had; the code is spent all the same
         use(set)
       })
-      if (!isProcess) await revoking
+      if (!isUnattended) await revoking
       return { otherAccount: before !== undefined && set.subject !== undefined && before !== set.subject }
     },
 

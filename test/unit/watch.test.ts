@@ -47,7 +47,7 @@ const config = () =>
   readConfig({ YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, YOTO_API_URL: yoto.url }, '/nowhere')
 
 let passed = 0
-async function startKeeper(isProcess = true): Promise<Keeper> {
+async function startKeeper(isUnattended = true): Promise<Keeper> {
   const keeper = createKeeper({
     config: config(),
     storage,
@@ -62,7 +62,7 @@ async function startKeeper(isProcess = true): Promise<Keeper> {
     },
     clock: { wall: Date.now, monotonic: () => passed },
     watchInterval: MINUTE,
-    isProcess,
+    isUnattended,
     removeLeftovers: async () => {},
   })
   await keeper.start()
@@ -159,11 +159,11 @@ it("a sign-in is polled at Yoto's pace, however rarely the store is looked at", 
 })
 
 it('a call waits for the refresh ahead that it begins, where nothing runs after its answer, and nowhere else', async () => {
-  for (const isProcess of [true, false]) {
-    const keeper = await startKeeper(isProcess)
+  for (const isUnattended of [true, false]) {
+    const keeper = await startKeeper(isUnattended)
     const before = (await keeper.accessToken()).accessToken
     passed += 13 * 60 * MINUTE
-    expect((await keeper.accessToken()).accessToken === before).toBe(isProcess)
+    expect((await keeper.accessToken()).accessToken === before).toBe(isUnattended)
     await keeper.close()
   }
 })
