@@ -601,7 +601,7 @@ export const CHECKS: Check[] = [
   },
 ]
 
-/** NITRO.md, 10: what routers and URL parsers take for the same. */
+/** What routers and URL parsers take for the same. */
 const SPELLINGS_OF_STATUS = [
   ...['/api/auth/status/', '/%61pi/auth/status', '/api/auth/%73tatus', '/api/auth/status%3Fx', '//api/auth/status'],
   ...['/./api/auth/status', '/api/health/../auth/status', '/api/health/%2e%2e/auth/status', '/API/AUTH/STATUS'],
