@@ -19,6 +19,11 @@ export class StorageError extends Error {
   }
 }
 
+/** Whether it is a failure of the store of that kind. */
+export function isStorageError(error: unknown, code: StorageErrorCode): error is StorageError {
+  return error instanceof StorageError && error.code === code
+}
+
 const MENDS: Record<string, string> = {
   EACCES: 'Give the service the right to write there; on Railway set RAILWAY_RUN_UID=0, as volumes belong to root.',
   EPERM: 'Give the service the right to write there; on Railway set RAILWAY_RUN_UID=0, as volumes belong to root.',

@@ -6,7 +6,7 @@ import type { Lease } from './lease'
 
 export type { WriteOptions } from './drivers/durable-files'
 export type { ObjectStorage } from './drivers/durable-object'
-export { StorageError } from './errors'
+export { isStorageError, StorageError } from './errors'
 export type { HeldLease, Lease } from './lease'
 
 /** Where state lives on this platform, and how one instance at a time gets the right to change it. */

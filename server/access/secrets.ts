@@ -1,4 +1,4 @@
-import { StorageError, type TokenStorage } from '../../storage'
+import { isStorageError, type TokenStorage } from '../../storage'
 import { hex, randomHex } from '../hex'
 import { parseJson } from '../yoto/outcome'
 
@@ -20,7 +20,7 @@ export async function readOrMake(storage: TokenStorage, key: string, make: () =>
       await storage.setItemRaw(key, made, { onlyIf: stored })
       return made
     } catch (error) {
-      if (!(error instanceof StorageError && error.code === 'conflict')) throw error
+      if (!isStorageError(error, 'conflict')) throw error
     }
   }
 }

@@ -62,10 +62,11 @@ function tooLarge(): KeeperError {
 async function rest(request: H3Event['node']['req']): Promise<void> {
   if (request.complete) return
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, LONGEST_REST)
-    request.once('close', resolve).once('end', () => {
+    const done = () => {
       clearTimeout(timer)
       resolve()
-    })
+    }
+    const timer = setTimeout(done, LONGEST_REST)
+    request.once('end', done).once('close', done)
   })
 }

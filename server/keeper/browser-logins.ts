@@ -1,4 +1,4 @@
-import { StorageError } from '../../storage'
+import { isStorageError } from '../../storage'
 import type { Config } from '../config'
 import { randomHex } from '../hex'
 import { authorizationUrl, exchangeCode } from '../yoto/authorization-code'
@@ -77,7 +77,7 @@ export function createBrowserLogins(parts: {
     try {
       await pending.write(state, outcome('error', 'It came back, and its end is not known.'), raw)
     } catch (error) {
-      if (error instanceof StorageError && error.code === 'conflict') return 'used'
+      if (isStorageError(error, 'conflict')) return 'used'
       throw error
     }
     if (clock.wall() >= Date.parse(login.expires_at)) return 'expired'

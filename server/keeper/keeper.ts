@@ -1,4 +1,4 @@
-import { type HeldLease, type Lease, StorageError, type TokenStorage } from '../../storage'
+import { type HeldLease, isStorageError, type Lease, StorageError, type TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import type { IssuedTokens } from '../yoto/outcome'
@@ -765,10 +765,6 @@ export function notConfigured(): KeeperError {
   return new KeeperError('not_configured', 'No client id is set, so nobody can sign in to Yoto.', {
     hint: 'Get one in the developer dashboard at https://yoto.dev, set YOTO_CLIENT_ID to it and restart.',
   })
-}
-
-function isStorageError(error: unknown, code: StorageError['code']): boolean {
-  return error instanceof StorageError && error.code === code
 }
 
 async function isLost(held: HeldLease): Promise<boolean> {

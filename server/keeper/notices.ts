@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { type HeldLease, type Lease, StorageError, type TokenStorage } from '../../storage'
+import { type HeldLease, isStorageError, type Lease, type TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { parseJson } from '../yoto/outcome'
 import { type Clock, wallTimeOf } from './clock'
@@ -95,7 +95,7 @@ export function createNotices(parts: {
       known = found.raw
       await write(record, found.raw)
     } catch (error) {
-      if (error instanceof StorageError && error.code === 'conflict') return // another process: looked at again
+      if (isStorageError(error, 'conflict')) return // another process: looked at again
       // Otherwise it is told all the same.
     }
     told = condition
