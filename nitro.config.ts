@@ -8,6 +8,7 @@ const ENTRIES: Record<string, string> = {
   bun: 'node-server.ts',
   'deno-server': 'node-server.ts',
   'aws-lambda': 'aws-lambda.ts',
+  'cloudflare-durable': 'cloudflare-durable.ts',
 }
 
 // Nothing here depends on where the process runs: this file is evaluated at build time and frozen into the output.
