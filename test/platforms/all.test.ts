@@ -79,9 +79,11 @@ for (const preset of asked.filter((one) => process.env.PLATFORMS || existsSync(a
 }
 
 const LACKING: Record<Need, string> = {
-  process: 'there is no process that is told to end',
+  files: 'its state is never in files',
+  signals: 'there is no process that is told to end',
   peer: 'there is no socket with another end to ask',
   streams: 'the platform takes an answer whole',
+  departures: 'the platform does not tell that a caller has gone',
 }
 
 /** Why a check is none for this platform; undefined: it is one. */

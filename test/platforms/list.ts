@@ -18,7 +18,7 @@ import { type StandIn, type StandInOptions, startStandIn } from '../support/stan
 import { waitUntil } from '../support/wait-until'
 import type { Running } from './platform'
 
-export type Need = 'process' | 'peer' | 'streams'
+export type Need = 'files' | 'signals' | 'peer' | 'streams' | 'departures'
 
 /**
  * What every platform must do, over HTTP and nothing else. Each check starts the output with a store of its own and leaves nothing
@@ -27,8 +27,8 @@ export type Need = 'process' | 'peer' | 'streams'
 export interface Check {
   name: string
   /**
-   * What only some platforms have: a process that lives between requests and is told to end; the address of the socket's other end;
-   * answers that are not handed over whole.
+   * What only some platforms have: state in files; a process that is told to end; the address of the socket's other end; answers that
+   * are not handed over whole; word of a caller that has gone.
    */
   needs?: Need
   /** May return a remark for the table: what it found, where platforms may differ. */
@@ -183,7 +183,7 @@ export const CHECKS: Check[] = [
   },
   {
     name: 'the same with its state in Redis',
-    needs: 'process',
+    needs: 'files',
     async run(start) {
       const redis = await startRedis()
       const yoto = await startStandIn()
@@ -291,7 +291,7 @@ export const CHECKS: Check[] = [
   },
   {
     name: 'SIGTERM in a refresh keeps the new token',
-    needs: 'process',
+    needs: 'signals',
     async run(start) {
       const { at, yoto, api } = await beginSignedIn(start)
       const before = await tokenOf(at)
@@ -532,7 +532,7 @@ export const CHECKS: Check[] = [
   },
   {
     name: 'API: a caller that goes away ends the call',
-    needs: 'process',
+    needs: 'departures',
     async run(start) {
       const { at, api } = await beginSignedIn(start)
       const arrived = new Promise<ServerResponse>((resolve) => {
