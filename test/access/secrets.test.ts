@@ -103,7 +103,8 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
   secrets['refresh token of the browser'] = yoto.currentRefreshToken()
   await ask('/api/auth/status')
   await askAmiss(ask)
-  for (const path of ['/', '/client.js', '/style.css', '/api/journal', '/api/ready', '/api/health']) await ask(path)
+  for (const path of ['/', '/client.js', '/style.css', '/api/journal', '/api/doctor', '/api/ready', '/api/health'])
+    await ask(path)
   await ask('/api/access/lock', { method: 'POST' })
   await keeper.stop()
   const journal = readFileSync(join(dir, '.yoto_journal.json'), 'utf8')
@@ -119,7 +120,7 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
   logs.push(encrypted.log())
   const wrong = await startKeeper({ cwd: dir, env: { ...env, KEEPER_ENCRYPTION_KEY: 'x'.repeat(32) } })
   const askWrong = record(wrong, said)
-  for (const path of ['/api/token', '/api/auth/status', '/api/journal']) await askWrong(path)
+  for (const path of ['/api/token', '/api/auth/status', '/api/journal', '/api/doctor']) await askWrong(path)
   await wrong.stop()
   logs.push(wrong.log())
   for (const name of [

@@ -171,6 +171,21 @@ export const CHECKS: Check[] = [
     },
   },
   {
+    name: 'the doctor finds all well',
+    async run(start) {
+      const { at } = await beginSignedIn(start)
+      const { status, body } = await json<{ checks: { name: string; ok: boolean; message: string }[] }>(
+        at,
+        '/api/doctor',
+      )
+      expect(status).toBe(200)
+      // In a container the folder of a test is as fleeting as that.
+      expect(body.checks.filter(({ name, ok }) => !ok && name !== 'volume')).toEqual([])
+      expect(body.checks.map(({ name }) => name)).toEqual(expect.arrayContaining(['store', 'yoto_sign_in', 'clock']))
+      return body.checks.find(({ name }) => name === 'platform')?.message
+    },
+  },
+  {
     name: 'restart without a sign-in',
     async run(start) {
       const { at, yoto } = await beginSignedIn(start)
@@ -321,7 +336,7 @@ export const CHECKS: Check[] = [
     name: 'no key, a wrong one, a tool’s',
     async run(start) {
       const { at } = await beginSignedIn(start)
-      const owners = ['/api/auth/status', '/api/journal', '/docs', '/_openapi.json', '/api/nothing']
+      const owners = ['/api/auth/status', '/api/journal', '/api/doctor', '/docs', '/_openapi.json', '/api/nothing']
       for (const path of [...owners, '/api/token', '/api/yoto/v1']) {
         for (const key of ['', 'wrong-key-0123456789']) {
           const { status, body } = await json<{ error: string }>(at, path, { key })
