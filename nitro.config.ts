@@ -1,3 +1,4 @@
+import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { eventHandler } from 'h3'
 import { defineNitroConfig } from 'nitropack/config'
@@ -37,6 +38,13 @@ export default defineNitroConfig({
     ({ options }) => {
       const entry = ENTRIES[options.preset]
       if (entry) options.entry = join(options.srcDir, 'server/entries', entry)
+    },
+    // `npm run doctor` in a container that has the output and nothing else.
+    ({ options, hooks }) => {
+      if (options.preset !== 'node-server' && options.preset !== 'node-cluster') return
+      hooks.hook('compiled', () =>
+        copyFile(join(options.srcDir, 'scripts/doctor.mjs'), join(options.output.serverDir, 'doctor.mjs')),
+      )
     },
   ],
   // Written to .output/server/wrangler.json, for the preset cloudflare-durable. Nitro's entry takes the object's name for granted.

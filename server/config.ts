@@ -15,6 +15,8 @@ export interface Config {
   readonly refreshInterval: number
   /** The folder for files. */
   readonly dataDir: string
+  /** Files last on a mounted volume only: everything else goes with the container. */
+  readonly needsVolume: boolean
   /** Keep state there instead of in files. */
   readonly redisUrl?: string
   readonly upstash?: { readonly url: string; readonly token: string }
@@ -269,6 +271,7 @@ export function readConfig(env: Record<string, unknown>, cwd: string): Config {
     apiUrl: e.YOTO_API_URL,
     refreshInterval: Number(e.TOKEN_REFRESH_INTERVAL_HOURS) * 3_600_000,
     dataDir: e.DATA_DIR ?? (onRailway ? (volume ?? '/data') : cwd),
+    needsVolume: onRailway,
     redisUrl: e.REDIS_URL,
     upstash,
     // Netlify has no such variable at run time (docs.netlify.com, environment variables and functions).

@@ -3,6 +3,9 @@
  * as they are, or code for other platforms stays in the bundle.
  */
 
+/** Nitro's name for what this was built for. */
+export const preset: string = import.meta.preset ?? 'unbuilt'
+
 /** A process of its own, which goes on between requests. Elsewhere nothing happens but during a request (or an alarm). */
 export const isProcess: boolean =
   import.meta.preset === 'node-server' ||

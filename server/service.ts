@@ -1,6 +1,7 @@
 import type { Backend, TokenStorage } from '../storage'
 import { type Access, createAccess } from './access/access'
 import type { Config } from './config'
+import { createDoctor, type Doctor } from './doctor/doctor'
 import { fromStorage, KeeperError } from './errors'
 import { type BrowserLogins, createBrowserLogins } from './keeper/browser-logins'
 import { systemClock } from './keeper/clock'
@@ -21,6 +22,7 @@ export interface Service {
   deviceLogins: DeviceLogins
   browserLogins: BrowserLogins
   journal: Journal
+  doctor: Doctor
   /** Does what has come due; for where nothing runs between requests. Never throws. */
   catchUp(): Promise<void>
   /** When `catchUp` has something to do next, in milliseconds since 1970; undefined: not before the next request. */
@@ -67,6 +69,7 @@ export async function createService(config: Config, backend: Backend, storage: T
     deviceLogins,
     browserLogins,
     journal,
+    doctor: createDoctor({ config, place: backend.place, keeper, clock, storageChecks: backend.checks }),
     catchUp() {
       const done = () => {
         catchingUp = undefined

@@ -1,9 +1,11 @@
 import type { Driver, Storage } from 'unstorage'
+import type { Check } from './checks/check'
 import type { UpstashOptions } from './commands/upstash'
 import type { ObjectStorage } from './drivers/durable-object'
 import encrypted from './drivers/encrypted'
 import type { Lease } from './lease'
 
+export type { Check, Finding } from './checks/check'
 export type { WriteOptions } from './drivers/durable-files'
 export type { ObjectStorage } from './drivers/durable-object'
 export { isStorageError, StorageError } from './errors'
@@ -21,6 +23,8 @@ export interface Backend {
   watchInterval: number
   /** Removes what a crash left behind; to be called by the lease holder. */
   removeLeftovers(): Promise<void>
+  /** What the doctor looks at here. */
+  checks: readonly Check[]
 }
 
 /** The part of unstorage that the service uses: strings, byte for byte. */
@@ -29,6 +33,8 @@ export type TokenStorage = Pick<Storage, 'getItemRaw' | 'setItemRaw' | 'removeIt
 export interface BackendOptions {
   /** The folder for files. */
   dir: string
+  /** Files last on a mounted volume only. */
+  needsVolume: boolean
   redisUrl?: string
   upstash?: UpstashOptions
   /** The environment's name: what keys begin with in a store that others may use as well. */

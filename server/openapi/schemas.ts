@@ -102,6 +102,20 @@ export const schemas = {
     reason: { enum: ['not_configured', 'storage_unavailable', 'not_saved'] },
   }),
 
+  Doctor: object({
+    checks: {
+      type: 'array',
+      items: object(
+        {
+          name: said(text, 'What was looked at; stays what it is, for programs. What does not apply is not listed.'),
+          ok: yes,
+          message: said(text, 'What was found.'),
+        },
+        { hint: said(text, 'The command or the variable that mends it; only where it is not ok.') },
+      ),
+    },
+  }),
+
   Journal: object({
     events: said(
       {

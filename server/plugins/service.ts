@@ -39,9 +39,18 @@ export async function start(
   env: Record<string, unknown> = process.env,
 ): Promise<Service> {
   const config = configure(env)
-  const { dataDir: dir, redisUrl, upstash, environment, encryptionKeys } = config
+  const { dataDir: dir, needsVolume, redisUrl, upstash, environment, encryptionKeys } = config
   const leasedKeys = [REFRESH_TOKEN, TOKEN_SET]
-  const backend = await openBackend({ dir, objectStorage, redisUrl, upstash, environment, leasedKeys, encryptionKeys })
+  const backend = await openBackend({
+    dir,
+    needsVolume,
+    objectStorage,
+    redisUrl,
+    upstash,
+    environment,
+    leasedKeys,
+    encryptionKeys,
+  })
   if (!backend) {
     throw new KeeperError('not_configured', 'No durable store is set: a sign-in could not be kept on this platform.', {
       hint: 'Set UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN, or REDIS_URL, and deploy again.',

@@ -15,7 +15,7 @@ import { waitUntil } from '../support/wait-until'
 // In a real browser: another site's page can neither read nor change anything, whether the browser is unlocked or not.
 
 /** The page itself is open: whoever asks gets it, but no other page may look into it or frame it. */
-const GETS = ['/', '/api/token', '/api/auth/status', '/api/journal', '/api/auth/login']
+const GETS = ['/', '/api/token', '/api/auth/status', '/api/journal', '/api/doctor', '/api/auth/login']
 const POSTS = ['logout', 'start', 'refresh', 'poll'].map((name) => `/api/auth/${name}`)
 POSTS.push('/api/access/lock', '/api/access/unlock')
 

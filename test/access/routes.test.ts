@@ -29,6 +29,7 @@ const RULES: Record<string, Rule> = {
   'POST /api/auth/logout': 'owner',
   'POST /api/auth/refresh': 'owner',
   'GET /api/journal': 'owner',
+  'GET /api/doctor': 'owner',
   'GET /_openapi.json': 'owner',
   'GET /docs': 'owner',
   'GET /api/token': 'tools',

@@ -268,6 +268,7 @@ describe('every answer is as documented', () => {
     await check(200, 'GET /api/auth/status', { from })
     await check(200, 'POST /api/auth/refresh', { from })
     await check(200, 'GET /api/journal', { from })
+    await check(200, 'GET /api/doctor', { from })
     await check(200, 'POST /api/auth/logout', { from })
     await check(200, 'POST /api/auth/logout', { from })
     await check(200, 'POST /api/access/lock', { from })

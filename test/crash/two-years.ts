@@ -58,7 +58,7 @@ async function run({ url, clientId, refreshToken, rotations }: Order): Promise<R
 
   let passed = 0
   const clock = { wall: () => Date.now() + passed, monotonic: () => performance.now() + passed }
-  const backend = openFiles({ dir, leasedKeys: [REFRESH_TOKEN, TOKEN_SET] })
+  const backend = openFiles({ dir, needsVolume: false, leasedKeys: [REFRESH_TOKEN, TOKEN_SET] })
   const storage = prefixStorage(createStorage().mount('tokens', backend.driver), 'tokens')
   const journal = createJournal(storage, backend.lease('journal'), () => {})
   const config = readConfig({ YOTO_CLIENT_ID: clientId, YOTO_AUTH_URL: url, DATA_DIR: dir }, dir)

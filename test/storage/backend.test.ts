@@ -3,7 +3,7 @@ import { openBackend } from '../../storage'
 
 // Outside a build there is no preset, as on a platform of functions. What the others pick is seen with the built server.
 
-const OPTIONS = { dir: '/nowhere', environment: 'test', leasedKeys: [], encryptionKeys: [] }
+const OPTIONS = { dir: '/nowhere', needsVolume: false, environment: 'test', leasedKeys: [], encryptionKeys: [] }
 const REDIS = { redisUrl: 'rediss://me:hush@redis.example' }
 const UPSTASH = { upstash: { url: 'https://upstash.example', token: 'hush' } }
 

@@ -31,6 +31,7 @@ describe('readConfig', () => {
     apiUrl: 'https://api.yotoplay.com',
     refreshInterval: 12 * 3_600_000,
     dataDir: CWD,
+    needsVolume: false,
     redisUrl: undefined,
     upstash: undefined,
     environment: 'production',

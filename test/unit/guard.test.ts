@@ -84,7 +84,15 @@ describe('a tool', () => {
   })
 
   it.each([
-    ...['/api/auth/status', '/api/auth/logout', '/api/access/lock', '/api/access/unlock', '/api/journal', '/unknown'],
+    ...[
+      '/api/auth/status',
+      '/api/auth/logout',
+      '/api/access/lock',
+      '/api/access/unlock',
+      '/api/journal',
+      '/api/doctor',
+      '/unknown',
+    ],
     ...['/api/yotox', '/api/tokens', '/api/token/x', '/API/TOKEN', '//api/token', '/api/yoto;/x'],
   ])('does not reach %s', async (path) => {
     expect(await verdict({ path, authorization })).toBe('forbidden')

@@ -30,7 +30,7 @@ async function start({ env = {}, token }: { env?: Record<string, string>; token?
   if (token) await storage.setItemRaw(TOKEN, token)
   const config = readConfig({ YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, ...env }, '/')
   const lease = inMemoryLeases()
-  const backend = { driver, lease, place: 'memory', watchInterval: MINUTE, removeLeftovers: async () => {} }
+  const backend = { driver, lease, place: 'memory', watchInterval: MINUTE, removeLeftovers: async () => {}, checks: [] }
   const service = await createService(config, backend, storage)
   await service.keeper.accessToken().catch(() => {})
   await service.catchUp()

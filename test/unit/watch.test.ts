@@ -147,6 +147,7 @@ it("a sign-in is polled at Yoto's pace, however rarely the store is looked at", 
     place: 'memory',
     watchInterval: 100 * MINUTE,
     removeLeftovers: async () => {},
+    checks: [],
   }
   const service = await createService(config(), backend, storage)
   const { login } = await service.deviceLogins.begin()

@@ -1,0 +1,127 @@
+import { readdir, readFile, realpath, stat, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileError } from '../errors'
+import type { Check, Finding } from './check'
+
+/** What can be wrong with a folder of files, beside that it cannot be written. */
+
+export interface FolderOptions {
+  dir: string
+  /** Files last on a mounted volume only: the container's own disk goes with it. */
+  needsVolume: boolean
+}
+
+/** All that is kept, twice over, has less than 1 MiB; the rest is for what else writes there. */
+const LEAST_ROOM = 5 * 1024 * 1024
+const LEAST_INODES = 50
+
+export function folderChecks(options: FolderOptions): Check[] {
+  const { dir } = options
+  const worded = (what: string, look: () => Promise<Finding | undefined>) => () => look().catch((e) => failed(e, what))
+  return [
+    { name: 'volume', look: worded(`cannot tell what ${dir} is on`, () => volume(options)) },
+    { name: 'room', look: worded(`cannot tell how much room ${dir} has`, () => room(dir)) },
+    { name: 'file_modes', look: worded(`cannot look at the files in ${dir}`, () => fileModes(dir)) },
+  ]
+}
+
+function failed(error: unknown, what: string): Finding {
+  const { message, hint } = fileError(error, what)
+  return { ok: false, message: `${message.charAt(0).toUpperCase()}${message.slice(1)}.`, hint }
+}
+
+async function volume({ dir, needsVolume }: FolderOptions): Promise<Finding> {
+  if (!needsVolume) return { ok: true, message: `The files are in ${dir}, on this machine's own disk, and last.` }
+  const mount = mountOf(await realpath(dir), await readFile('/proc/self/mountinfo', 'utf8'))
+  if (mount !== '/') return { ok: true, message: `The files are in ${dir}, on the volume mounted at ${mount}.` }
+  return {
+    ok: false,
+    message: `${dir} is on the container's own disk: the sign-in would be gone at the next deployment.`,
+    hint:
+      'Add a volume with `railway volume add --mount-path /data`; if `railway volume list` shows one, remove DATA_DIR. ' +
+      'Then deploy again.',
+  }
+}
+
+/** The innermost mount point that `path` lies in; in mountinfo it is the fifth field, white space in octal (proc_pid_mountinfo(5)). */
+function mountOf(path: string, mountinfo: string): string {
+  const points = mountinfo
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .map((point) => point.replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8))))
+  return points
+    .filter((point) => point !== '' && (path === point || path.startsWith(`${point}/`)))
+    .reduce((longest, point) => (point.length > longest.length ? point : longest), '/')
+}
+
+async function room(dir: string): Promise<Finding> {
+  const { bavail, bsize, files, ffree } = await statfs(dir)
+  const free = bavail * bsize
+  if (free < LEAST_ROOM) {
+    return {
+      ok: false,
+      message: `The disk is almost full: ${inWords(free)} are left in ${dir}, and a renewed token might not be saved.`,
+      hint: `Free some room (\`du -ah ${quoted(dir)} | sort -h\` shows what takes it), or enlarge the volume.`,
+    }
+  }
+  // Some file systems make inodes as they go, and say 0 (btrfs).
+  if (files > 0 && ffree < LEAST_INODES) {
+    return {
+      ok: false,
+      message: `The disk holds almost as many files as it can: there is room for ${ffree} more in ${dir}.`,
+      hint: `Remove files that are not needed (\`df -i ${quoted(dir)}\` shows how many there are).`,
+    }
+  }
+  return { ok: true, message: `${inWords(free)} are free in ${dir}.` }
+}
+
+function inWords(bytes: number): string {
+  const [size, unit] = bytes >= 1e9 ? [bytes / 1e9, 'GB'] : bytes >= 1e6 ? [bytes / 1e6, 'MB'] : [bytes / 1e3, 'kB']
+  return `${Math.floor(size * 10) / 10} ${unit}`
+}
+
+/** Whoever else may read the token may use it, and only its owner may mend that. */
+async function fileModes(dir: string): Promise<Finding> {
+  const user = userId()
+  const open: string[] = []
+  const foreign: string[] = []
+  for (const path of await statePaths(dir)) {
+    const found = await stat(path).catch(() => undefined)
+    if (!found?.isFile()) continue // gone meanwhile; or a directory, which the sign-in's own check tells of
+    if ((found.mode & 0o777) !== 0o600) open.push(path)
+    if (user !== undefined && found.uid !== user) foreign.push(path)
+  }
+  if (open.length + foreign.length === 0) {
+    return { ok: true, message: `Only this service's user may read and write its files in ${dir}.` }
+  }
+  const commands = [
+    foreign.length > 0 && `chown ${user} ${foreign.map(quoted).join(' ')}`,
+    open.length > 0 && `chmod 600 ${open.map(quoted).join(' ')}`,
+  ]
+  const wrong = [...new Set([...open, ...foreign])]
+  return {
+    ok: false,
+    message: `Not for this service's user alone, or not its own: ${wrong.join(', ')}.`,
+    hint: `Run \`${commands.filter(Boolean).join(' && ')}\`, as root where it is refused.`,
+  }
+}
+
+/** A lease is a symbolic link without anything secret; what is on its way has the right mode from its beginning. */
+async function statePaths(dir: string): Promise<string[]> {
+  const names = (await readdir(dir)).filter((name) => /^\.yoto_/.test(name) && !/_lease\.|\.tmp$/.test(name))
+  return names.sort().map((name) => join(dir, name))
+}
+
+/** Undefined where the runtime does not tell, as Deno without --allow-sys. */
+function userId(): number | undefined {
+  try {
+    return process.getuid?.()
+  } catch {
+    return undefined
+  }
+}
+
+/** As one word of a shell's command. */
+function quoted(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
+}
