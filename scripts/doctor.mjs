@@ -41,7 +41,7 @@ async function examine() {
       'Set KEEPER_KEY to its key: the one that it was started with, or the one in the link that it printed.',
     )
   }
-  if (typeof body?.error === 'string') return fail(body.message, body.hint)
+  if (answer.headers.has('keeper-error') && body) return fail(`${body.message}`, body.hint)
   if (!Array.isArray(body?.checks)) {
     return fail(
       `What answers at ${url} is no Yoto Token Keeper with a doctor.`,
@@ -51,7 +51,7 @@ async function examine() {
 
   /** @type {Check[]} */
   const checks = body.checks
-  for (const { name, ok, message, hint } of checks) say(ok, `${name.padEnd(11)} ${message}`, hint)
+  for (const { name, ok, message, hint } of checks) say(ok, `${String(name).padEnd(11)} ${message}`, hint)
   const bad = checks.filter(({ ok }) => !ok).length
   print(bad === 0 ? 'All is well.' : `${bad} of ${checks.length} checks found something to mend.`)
   return bad === 0 ? 0 : 1
@@ -92,7 +92,7 @@ function say(ok, text, hint) {
  * @param {string} text
  */
 function plain(text) {
-  return text.replace(/\p{Cc}/gu, ' ')
+  return String(text).replace(/\p{Cc}/gu, ' ')
 }
 
 /**

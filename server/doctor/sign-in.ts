@@ -22,11 +22,11 @@ function signIn(config: Config, now: Snapshot): Finding {
   const { state, problem, message, hint } = describe(config, now)
   // That files do not last is for `volume` to say.
   if (state === 'signed_in' && (problem === undefined || problem === 'not_durable')) return { ok: true, message }
-  return { ok: false, message, hint: hint ?? mendOf(state, problem) }
+  return { ok: false, message, hint: hint ?? mendOf(config, state, problem) }
 }
 
-function mendOf(state: string, problem: string | undefined): string {
-  if (state !== 'signed_in') return 'Open the page, at PUBLIC_URL, and press "Sign in to Yoto".'
+function mendOf({ publicUrls }: Config, state: string, problem: string | undefined): string {
+  if (state !== 'signed_in') return `Open ${publicUrls[0] ?? 'the page'} and press "Sign in to Yoto".`
   if (problem === 'yoto_unreachable') return 'It is tried again by itself; see the checks yoto_login and yoto_api.'
   return 'Look at the log: `railway logs`, or where the service was started.'
 }

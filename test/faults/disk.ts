@@ -18,8 +18,8 @@ export interface SmallDisk {
 }
 
 /** Mounts one at `dir`; to be unmounted by whoever has asked for it. */
-export function mountSmallDisk(dir: string): SmallDisk {
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=755', 'tmpfs', dir], { stdio: 'pipe' })
+export function mountSmallDisk(dir: string, size = 'size=64k'): SmallDisk {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `${size},mode=755`, 'tmpfs', dir], { stdio: 'pipe' })
   mounted.add(dir)
   const filler = join(dir, 'filler')
   return {
