@@ -140,7 +140,7 @@ describe.concurrent('the doctor', () => {
     expect(badOnes(await look())).toEqual([])
   })
 
-  it.for([
+  it.for<[who: string, path: string, name: string]>([
     ['the sign-in server', OPENID, 'yoto_login'],
     ['the API', '/', 'yoto_api'],
   ])('says that %s is out of order, or silent', async ([_, path, name], context) => {
@@ -158,7 +158,7 @@ describe.concurrent('the doctor', () => {
     expect(badOnes(await look())).toEqual([])
   })
 
-  it.for([
+  it.for<[how: string, difference: number, age: string | undefined, said: string | undefined]>([
     ['5 hours behind', 5 * HOUR, undefined, '5 hours behind'],
     ['5 hours ahead', -5 * HOUR, undefined, '5 hours ahead of'],
     ['2 minutes ahead', -2 * 60_000, undefined, '2 minutes ahead of'],
@@ -191,7 +191,7 @@ describe.concurrent('the doctor', () => {
     expect(asked()).toEqual([2, 2])
   })
 
-  it.for([
+  it.for<[how: string, granted: string | undefined, asked: string, said: string | undefined]>([
     ['without offline_access', 'family:view', 'offline_access', 'offline_access is missing'],
     ['with less than was asked for', 'offline_access', 'family:view openid', 'family:view openid is missing'],
     ['with a scope that Yoto does not list', 'offline_access', 'famly:view', 'famly:view'],
@@ -355,11 +355,11 @@ describe('npm run doctor', () => {
     await yoto.pause()
     const ill = await run({ ...env, FORCE_COLOR: '1' })
     expect(ill.code).toBe(1)
-    const escape = String.fromCharCode(27)
-    expect(ill.output).toContain(`${escape}[31mFAIL${escape}[0m  yoto_login`)
+    const ESC = String.fromCharCode(27)
+    expect(ill.output).toContain(`${ESC}[31mFAIL${ESC}[0m  yoto_login`)
     expect(ill.output).toMatch(/yoto_api.*\n.*->.*YOTO_API_URL/)
     expect(ill.output).toContain('2 of 12 checks')
-    expect((await run({ ...env, FORCE_COLOR: '1', NO_COLOR: '1' })).output).not.toContain(escape)
+    expect((await run({ ...env, FORCE_COLOR: '1', NO_COLOR: '1' })).output).not.toContain(ESC)
     for (const secret of [keeper.key, ...secretsOf(scene)]) expect(well.output + ill.output).not.toContain(secret)
   })
 
