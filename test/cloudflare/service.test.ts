@@ -223,6 +223,16 @@ describe('the object', () => {
   })
 })
 
+it('is examined by its doctor', async () => {
+  const { keeper } = await signedIn({}, { PUBLIC_URL: 'https://keeper.example' })
+  const { body } = await keeper.json<{ checks: { name: string; ok: boolean; message: string }[] }>('/api/doctor')
+  expect(body.checks.filter(({ ok }) => !ok)).toEqual([])
+  const names = body.checks.map(({ name }) => name)
+  const setUp = ['platform', 'client_id', 'keeper_key', 'public_url', 'writable']
+  expect(names).toEqual([...setUp, 'yoto_login', 'yoto_api', 'clock', 'sign_in', 'scope'])
+  expect(body.checks[0]?.message).toBe('cloudflare-durable on workerd; kept in a Cloudflare Durable Object.')
+})
+
 describe('access', () => {
   it('makes a key where none is set, and prints its link until it has been used', async () => {
     const keeper = await startKeeper({ KEEPER_KEY: '', PUBLIC_URL: 'https://keeper.example' })

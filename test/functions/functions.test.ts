@@ -89,6 +89,20 @@ describe.each(presets)('%s', (preset) => {
       expect((await noted(scene)).at(-1)).toMatch(/^refresh (unknown|not_now)$/)
     })
 
+    it('is examined by the doctor without a refresh, though one is due', async (context) => {
+      const { yoto, start, redis } = await setScene(context, preset, 'due')
+      const keeper = await start()
+      const { body } = await keeper.json('/api/doctor')
+      const found = body.checks.map(({ name, ok }: { name: string; ok: boolean }) => `${name} ${ok}`)
+      const setUp = ['platform true', 'client_id true', 'keeper_key true', 'public_url false', 'writable true']
+      expect(found).toEqual([...setUp, 'yoto_login true', 'yoto_api true', 'clock true', 'sign_in true', 'scope true'])
+      expect(body.checks[0].message).toContain(preset)
+      expect(yoto.counts).toMatchObject({ refresh_ok: 0, refresh_refused: 0 })
+      expect(await redis.client.keys('*doctor*')).toEqual([])
+      await keeper.json('/api/token')
+      expect(yoto.counts.refresh_ok).toBe(1)
+    })
+
     it('begins no refresh that it could not wait for', async (context) => {
       const { yoto, start, stored } = await setScene(context, preset, 'expired')
       const keeper = await start()
