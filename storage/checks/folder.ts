@@ -11,6 +11,14 @@ export interface FolderOptions {
   needsVolume: boolean
 }
 
+/** File systems that end with what they are in. */
+const FLEETING: Record<string, string> = {
+  overlay: 'the container',
+  aufs: 'the container',
+  tmpfs: 'memory',
+  ramfs: 'memory',
+}
+
 /** All that is kept, twice over, has less than 1 MiB; the rest is for what else writes there. */
 const LEAST_ROOM = 5 * 1024 * 1024
 const LEAST_INODES = 50
@@ -30,28 +38,47 @@ function failed(error: unknown, what: string): Finding {
   return { ok: false, message: `${message.charAt(0).toUpperCase()}${message.slice(1)}.`, hint }
 }
 
-async function volume({ dir, needsVolume }: FolderOptions): Promise<Finding> {
-  if (!needsVolume) return { ok: true, message: `The files are in ${dir}, on this machine's own disk, and last.` }
-  const mount = mountOf(await realpath(dir), await readFile('/proc/self/mountinfo', 'utf8'))
-  if (mount !== '/') return { ok: true, message: `The files are in ${dir}, on the volume mounted at ${mount}.` }
+async function volume({ dir, needsVolume }: FolderOptions): Promise<Finding | undefined> {
+  const path = await realpath(dir)
+  const table = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '')
+  if (table === '' && !needsVolume) return undefined // not Linux, or Deno, which shows nobody but --allow-all what is there
+  const { point, type } = mountOf(path, table)
+  if (needsVolume) {
+    if (point !== '/') return { ok: true, message: `The files are in ${dir}, on the volume mounted at ${point}.` }
+    return {
+      ok: false,
+      message: `${dir} is on the container's own disk: the sign-in would be gone at the next deployment.`,
+      hint:
+        'Add a volume with `railway volume add --mount-path /data`; if `railway volume list` shows one, remove DATA_DIR. ' +
+        'Then deploy again.',
+    }
+  }
+  const where = FLEETING[type]
+  if (!where) return { ok: true, message: `The files are in ${dir}, on the disk mounted at ${point}.` }
   return {
     ok: false,
-    message: `${dir} is on the container's own disk: the sign-in would be gone at the next deployment.`,
-    hint:
-      'Add a volume with `railway volume add --mount-path /data`; if `railway volume list` shows one, remove DATA_DIR. ' +
-      'Then deploy again.',
+    message: `${dir} is in ${where}: the sign-in would be gone with that.`,
+    hint: `Mount a volume or a folder of the machine at ${quoted(dir)}, or set DATA_DIR to a folder on a disk.`,
   }
 }
 
-/** The innermost mount point that `path` lies in; in mountinfo it is the fifth field, white space in octal (proc_pid_mountinfo(5)). */
-function mountOf(path: string, mountinfo: string): string {
-  const points = mountinfo
+/**
+ * The innermost mount that `path` lies in: where, and of which file system (proc_pid_mountinfo(5): the fifth field, with white space in
+ * octal, and the first after the dash). Of two in one place the later lies over the other.
+ */
+function mountOf(path: string, mountinfo: string): { point: string; type: string } {
+  return mountinfo
     .split('\n')
-    .map((line) => line.split(' ')[4] ?? '')
-    .map((point) => point.replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8))))
-  return points
-    .filter((point) => point !== '' && (path === point || path.startsWith(`${point}/`)))
-    .reduce((longest, point) => (point.length > longest.length ? point : longest), '/')
+    .map((line) => ({ point: unescaped(line.split(' ')[4] ?? ''), type: line.split(' - ')[1]?.split(' ')[0] ?? '' }))
+    .filter(({ point }) => point !== '' && (point === '/' || path === point || path.startsWith(`${point}/`)))
+    .reduce((innermost, one) => (one.point.length >= innermost.point.length ? one : innermost), {
+      point: '/',
+      type: '',
+    })
+}
+
+function unescaped(field: string): string {
+  return field.replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
 async function room(dir: string): Promise<Finding> {

@@ -41,6 +41,10 @@ import { waitUntil } from '../support/wait-until'
 
 const isRoot = process.getuid?.() === 0
 const NOBODY = 65_534
+/** The disk that tests write to is no container's, and not memory. */
+const isLasting = !/^(overlay|tmpfs|aufs|ramfs)/.test(
+  execFileSync('stat', ['--file-system', '--format=%T', tmpdir()], { encoding: 'utf8' }),
+)
 const HOUR = 3_600_000
 const PUBLIC_URL = 'https://keeper.example'
 const OPENID = '/.well-known/openid-configuration'
@@ -71,9 +75,10 @@ async function examine(keeper: Keeper, secrets: string[] = []): Promise<Record<s
 }
 
 const secretsOf = ({ first }: Scene) => [first.refresh_token, first.access_token]
+/** But for the folder's own disk where this runs in a container, or with its temporary files in memory. */
 const badOnes = (checks: Record<string, Check>) =>
   Object.values(checks)
-    .filter(({ ok }) => !ok)
+    .filter(({ ok, name, hint }) => !ok && !(name === 'volume' && hint?.includes('DATA_DIR to')))
     .map(({ name }) => name)
 
 /** Signed in, the token good for hours, and nothing wrong. */
@@ -279,6 +284,13 @@ describe.skipIf(!canMount)('the doctor on a disk', { concurrent: true }, () => {
     expect(writable).toMatchObject({ ok: true })
   })
 
+  it('that is none, but memory, where nothing says that it has to be a volume', async (context) => {
+    const { dir, look } = await onDisk(context)
+    const { volume } = await look()
+    expect(volume).toMatchObject({ ok: false, message: expect.stringContaining(`${dir} is in memory`) })
+    expect(volume?.hint).toContain('DATA_DIR')
+  })
+
   it('that is Railway’s volume, whatever its name, or is not mounted', async (context) => {
     const folder = mkdtempSync(join(tmpdir(), 'volume-'))
     context.onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
@@ -344,7 +356,7 @@ describe('npm run doctor', () => {
     })
   }
 
-  it('prints a line a check, and says by its exit code whether all is well', async (context) => {
+  it.skipIf(!isLasting)('prints a line a check, and says by its exit code whether all is well', async (context) => {
     const { yoto, keeper, scene } = await begin(context)
     const env = { KEEPER_URL: keeper.url, KEEPER_KEY: keeper.key }
     const well = await run(env)

@@ -179,9 +179,10 @@ export const CHECKS: Check[] = [
         '/api/doctor',
       )
       expect(status).toBe(200)
-      // In a container the folder of a test is as fleeting as that.
-      expect(body.checks.filter(({ name, ok }) => !ok && name !== 'volume')).toEqual([])
-      expect(body.checks.map(({ name }) => name)).toEqual(expect.arrayContaining(['store', 'yoto_sign_in', 'clock']))
+      // The test's own doing: no PUBLIC_URL, and perhaps a container's disk.
+      const bad = body.checks.filter(({ name, ok }) => !ok && name !== 'public_url' && name !== 'volume')
+      expect(bad).toEqual([])
+      expect(body.checks.map(({ name }) => name)).toEqual(expect.arrayContaining(['writable', 'yoto_login', 'clock']))
       return body.checks.find(({ name }) => name === 'platform')?.message
     },
   },
