@@ -46,6 +46,8 @@ const isLasting = !/^(overlay|tmpfs|aufs|ramfs)/.test(
   execFileSync('stat', ['--file-system', '--format=%T', tmpdir()], { encoding: 'utf8' }),
 )
 const HOUR = 3_600_000
+/** What is mounted for temporary files would be taken for a volume. */
+const isOnRoot = statSync(tmpdir()).dev === statSync('/').dev
 const PUBLIC_URL = 'https://keeper.example'
 const OPENID = '/.well-known/openid-configuration'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -226,13 +228,16 @@ describe.concurrent('the doctor', () => {
     expect(yoto.counts.refresh_refused).toBe(1)
   })
 
-  it('says on Railway that the files are on no volume, and that the address is not known', async (context) => {
-    const { look } = await begin(context, { RAILWAY_ENVIRONMENT_NAME: 'production', PUBLIC_URL: '' })
-    const checks = await look()
-    expect(badOnes(checks)).toEqual(['public_url', 'volume'])
-    expect(checks.volume?.hint).toContain('railway volume add')
-    expect(checks.public_url?.hint).toContain('PUBLIC_URL')
-  })
+  it.skipIf(!isOnRoot)(
+    'says on Railway that the files are on no volume, and that the address is not known',
+    async (context) => {
+      const { look } = await begin(context, { RAILWAY_ENVIRONMENT_NAME: 'production', PUBLIC_URL: '' })
+      const checks = await look()
+      expect(badOnes(checks)).toEqual(['public_url', 'volume'])
+      expect(checks.volume?.hint).toContain('railway volume add')
+      expect(checks.public_url?.hint).toContain('PUBLIC_URL')
+    },
+  )
 
   it('says that Redis is gone', async (context) => {
     const password = 'hush-hush-redis'
@@ -291,7 +296,7 @@ describe.skipIf(!canMount)('the doctor on a disk', { concurrent: true }, () => {
     expect(volume?.hint).toContain('DATA_DIR')
   })
 
-  it('that is Railway’s volume, whatever its name, or is not mounted', async (context) => {
+  it.skipIf(!isOnRoot)('that is Railway’s volume, whatever its name, or is not mounted', async (context) => {
     const folder = mkdtempSync(join(tmpdir(), 'volume-'))
     context.onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
     const dir = join(folder, 'my data')
