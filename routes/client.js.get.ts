@@ -1,8 +1,4 @@
 import script from 'raw:../server/page/client.js'
-import { eventHandler, setResponseHeader } from 'h3'
+import { staticText } from '../server/http/static-text'
 
-export default eventHandler((event) => {
-  setResponseHeader(event, 'content-type', 'text/javascript; charset=utf-8')
-  setResponseHeader(event, 'cache-control', 'no-cache')
-  return script
-})
+export default staticText(script, 'text/javascript')

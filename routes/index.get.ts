@@ -1,7 +1,4 @@
-import page from 'raw:../server/page/page.html'
-import { eventHandler, setResponseHeader } from 'h3'
+import { staticText } from '../server/http/static-text'
+import { pageMarkup } from '../server/page/page'
 
-export default eventHandler((event) => {
-  setResponseHeader(event, 'content-type', 'text/html; charset=utf-8')
-  return page
-})
+export default staticText(pageMarkup(), 'text/html')

@@ -1,8 +1,4 @@
 import style from 'raw:../server/page/style.css'
-import { eventHandler, setResponseHeader } from 'h3'
+import { staticText } from '../server/http/static-text'
 
-export default eventHandler((event) => {
-  setResponseHeader(event, 'content-type', 'text/css; charset=utf-8')
-  setResponseHeader(event, 'cache-control', 'no-cache')
-  return style
-})
+export default staticText(style, 'text/css')

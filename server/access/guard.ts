@@ -1,4 +1,5 @@
 import { KeeperError } from '../errors'
+import { PAGE_FILES } from '../page/files'
 import { type Access, type Holder, unauthorized } from './access'
 
 /** What the guard looks at. */
@@ -17,7 +18,7 @@ export interface Caller {
 }
 
 /** Open to everybody; everything else, known or not, asks for a key. The callback has a proof of its own, the cookie that login set. */
-const OPEN = new Set(['/', '/style.css', '/client.js', '/api/health', '/api/ready', '/api/auth/callback'])
+const OPEN = new Set([...PAGE_FILES, '/api/health', '/api/ready', '/api/auth/callback'])
 /** Open, but not to other sites' pages. */
 const OPEN_TO_OURSELVES = new Set(['/api/access/unlock'])
 

@@ -1,10 +1,11 @@
 import { eventHandler, type H3Event, readRawBody } from 'h3'
 import { KeeperError } from '../errors'
 import { pathOf } from '../http/path-of'
+import { PAGE_FILES } from '../page/files'
 import { hasAlarm } from '../platform'
 
 /** What the Worker answers by itself; the page asks for the rest. */
-const STATELESS = new Set(['/', '/style.css', '/client.js', '/api/health'])
+const STATELESS = new Set([...PAGE_FILES, '/api/health'])
 
 /** What Nitro's entry for Cloudflare gives along: within the object `durable`, in the Worker in front of it the way there. */
 interface Cloudflare {

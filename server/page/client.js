@@ -5,62 +5,11 @@
  * One loop (`tick`) asks; `render` alone decides what is shown; buttons go through `act`.
  */
 
-const texts = {
-  app: 'Yoto Token Keeper',
-  views: {
-    locked: 'Locked',
-    not_configured: 'Not set up yet',
-    signed_out: 'Signed out',
-    signing_in: 'Signing in',
-    signed_in: 'Signed in',
-    needs_sign_in: 'Sign in again',
-    unreachable: 'No connection',
-  },
-  locked: 'Enter the keeper key to see this page.',
-  mayClose: 'You may close this tab: the service finishes the sign-in by itself.',
-  keepOpen: 'Keep this tab open until you are signed in: the service asks Yoto only while it is.',
-  signingIn: 'Open Yoto’s page, check that it shows this code, and approve.',
-  unreachable: 'This page cannot reach the service.',
-  problems: {
-    yoto_unreachable: 'Yoto cannot be reached.',
-    misconfigured: 'The set-up needs mending.',
-    not_saved: 'The sign-in could not be saved.',
-    not_durable: 'A sign-in would not survive a redeployment.',
-  },
-  ended: {
-    expired: 'The code has expired.',
-    error: 'The sign-in did not work.',
-  },
-  tryAgain: 'Start again whenever you like.',
-  /** As the service says it where there is nothing to add. */
-  signedInPlainly: 'Signed in.',
-  /** How a sign-in in the browser came back. */
-  endings: {
-    success: 'You are signed in to Yoto.',
-    other_account:
-      'You are signed in to another Yoto account than before. If that is not what you want, sign in again.',
-    denied: 'Access was denied at Yoto. Sign in again and allow it.',
-    not_allowed:
-      'Yoto does not let this app sign in this way. Use a code instead, or allow “Authorization Code” for the app at yoto.dev.',
-    wrong_scope:
-      'Yoto did not grant what was asked for. Choose offline_access and what stands in YOTO_SCOPE for the app at yoto.dev, then sign in again.',
-    expired: 'That took too long. Sign in again.',
-    used: 'This sign-in had come back before. If you are not signed in now, sign in again.',
-    unexpected: 'Nobody began this sign-in in this browser. Press “Sign in to Yoto” to begin one.',
-    unreachable: 'Yoto could not be reached to finish the sign-in. Try again in a minute.',
-    failed: 'The sign-in did not work. The service’s log says why; then sign in again.',
-    not_begun: 'The sign-in could not begin. Try again in a minute; the service’s log says why.',
-  },
-  copied: 'Copied',
-  copyByHand: 'Selected: copy it with your keyboard',
-  newCode: 'New code',
-  refreshed: 'Refreshed',
-  nothingToLock: 'There is nothing to lock: this service asks for no key here.',
-  survives: 'survives restarts and redeployments',
-  perishes: 'does not survive a redeployment',
-  due: 'due now',
-  unexpected: 'The service gave an answer this page does not understand.',
-}
+import { ask, Failure, now } from './client/ask.js'
+import { forgetDoctor, wireDoctor } from './client/doctor.js'
+import { forgetHistory, keepHistory } from './client/history.js'
+import { button, copy, dated, distance, element, flash, html, make, say, texts } from './client/parts.js'
+import { forgetKey, holdKey, wireUseIt } from './client/use-it.js'
 
 /**
  * @typedef {'signed_in' | 'signed_out' | 'needs_sign_in' | 'not_configured'} State
@@ -76,17 +25,6 @@ const texts = {
  *   message: string }} Login
  */
 
-/** An answer that is an error: the service's own (`status` > 0), or none at all (`status` 0). */
-class Failure extends Error {
-  /** @param {number} status @param {string} code @param {string} message @param {string} [hint] */
-  constructor(status, code, message, hint) {
-    super(message)
-    this.status = status
-    this.code = code
-    this.hint = hint
-  }
-}
-
 /** What is known. Only `render` turns it into what is seen. */
 const known = {
   /** @type {Status | undefined} */ status: undefined,
@@ -98,62 +36,12 @@ const known = {
   /** Handles of sign-ins that this page has left behind. @type {Set<string>} */ left: new Set(),
 }
 
-/** @template {Element} T @param {string} id @param {new () => T} type @returns {T} */
-function element(id, type) {
-  const found = document.getElementById(id)
-  if (found instanceof type) return found
-  throw new TypeError(`#${id}`)
-}
-
-/** @param {string} id */
-const button = (id) => element(id, HTMLButtonElement)
-/** @param {string} id */
-const html = (id) => element(id, HTMLElement)
-
 const main = /** @type {HTMLElement} */ (document.querySelector('main'))
 const heading = html('view-name')
 const keyInput = element('key', HTMLInputElement)
 const dialog = element('sign-out-dialog', HTMLDialogElement)
 
-// ---- Asking the service
-
-/** How far this device's clock is from the service's, in milliseconds. */
-let clockOffset = 0
-const now = () => Date.now() + clockOffset
-
-/**
- * @template T
- * @param {'GET' | 'POST'} method
- * @param {string} path
- * @param {object} [body]
- * @returns {Promise<T>}
- */
-async function ask(method, path, body) {
-  /** @type {Response} */ let response
-  /** @type {unknown} */ let answer
-  try {
-    response = await fetch(path, {
-      method,
-      headers: method === 'POST' ? { 'content-type': 'application/json' } : {},
-      body: method === 'POST' ? JSON.stringify(body ?? {}) : undefined,
-      cache: 'no-store',
-      redirect: 'error',
-      signal: AbortSignal.timeout(method === 'GET' ? 15_000 : 45_000),
-    })
-    answer = await response.json()
-  } catch {
-    throw new Failure(0, 'unreachable', texts.unreachable)
-  }
-  const date = Date.parse(response.headers.get('date') ?? '')
-  if (date) clockOffset = Math.abs(date - Date.now()) > 5000 ? date - Date.now() : 0
-  const { error, message, hint } = /** @type {Record<string, unknown>} */ (answer ?? {})
-  if (response.ok) return /** @type {T} */ (answer)
-  // An error in another shape is a proxy's: the service behind it is away.
-  if (typeof error !== 'string' || typeof message !== 'string') {
-    throw new Failure(0, 'unreachable', texts.unreachable)
-  }
-  throw new Failure(response.status, error, message, typeof hint === 'string' ? hint : undefined)
-}
+// ---- What the service says
 
 /** @param {Status} status */
 function learn(status) {
@@ -211,10 +99,16 @@ function learnOutcome(answer) {
   }
   leaveLogin()
   if (answer.status !== 'success') {
-    known.result = `${answer.message || texts.ended[answer.status] || texts.ended.error} ${texts.tryAgain}`
+    known.result = `${answer.message || texts.ended[answer.status]} ${nextStep(answer)}`
   } else if (answer.message !== texts.signedInPlainly) {
     known.result = answer.message // to another account than before
   }
+}
+
+/** @param {PollAnswer} answer */
+function nextStep({ status, error }) {
+  if (error === 'access_denied') return texts.next.access_denied
+  return status === 'expired' ? texts.next.expired : texts.next.error
 }
 
 function leaveLogin() {
@@ -289,11 +183,6 @@ function currentView() {
   return known.status?.state ?? 'unreachable'
 }
 
-/** @param {Element} node @param {string} text */
-function say(node, text) {
-  if (node.textContent !== text) node.textContent = text
-}
-
 /** @param {boolean} [moved] whether the visitor asked for what comes now */
 function render(moved = false) {
   const view = currentView()
@@ -302,7 +191,7 @@ function render(moved = false) {
   if (changed) {
     if (!moved) known.complaint = undefined
     if (view === 'signed_in' && main.dataset.view !== 'signing_in' && !moved && !known.returned) known.result = ''
-    const lost = document.activeElement?.closest('[data-for], dialog, #unlocked')
+    const focused = document.activeElement
     main.dataset.view = view
     for (const part of main.querySelectorAll('[data-for]')) {
       part.toggleAttribute('hidden', !part.getAttribute('data-for')?.split(' ').includes(view))
@@ -311,8 +200,9 @@ function render(moved = false) {
     document.title = `${texts.views[view]} · ${texts.app}`
     html('unlocked').hidden = view === 'locked' || view === 'unreachable'
     if (view !== 'signed_in') dialog.close()
+    const isLost = focused !== document.body && focused?.getClientRects().length === 0
     if (view === 'locked') keyInput.focus()
-    else if (moved || lost) heading.focus()
+    else if (moved || isLost) heading.focus()
   }
 
   say(html('sentence'), sentence(view))
@@ -325,8 +215,20 @@ function render(moved = false) {
   html('client-id').hidden = view !== 'not_configured' || Boolean(failure)
   html('one-click').hidden = !status?.redirect_uri
   say(html('redirect-uri'), status?.redirect_uri ?? '')
+  html('doctor').hidden = !status
   if (view === 'signing_in' && login) showLogin(login)
   if (view === 'signed_in' && status) showSignedIn(status)
+  if (view === 'locked') forgetAll()
+  if (status && ['signed_in', 'signed_out', 'needs_sign_in'].includes(view)) {
+    void keepHistory([status.state, status.problem, status.expires_at, known.result].join())
+  }
+}
+
+/** What only the owner may see, and what was typed: a locked page does not have it. */
+function forgetAll() {
+  forgetHistory()
+  forgetDoctor()
+  forgetKey()
 }
 
 /** @param {View} view */
@@ -347,34 +249,28 @@ function showProblem(view) {
     lines.push(failure.hint)
   } else if (status && view !== 'locked') {
     if (status.problem) lines.push(texts.problems[status.problem])
-    lines.push(status.hint, status.storage?.warning)
+    const told = status.hint ?? status.storage?.warning
+    lines.push(status.hint, status.storage?.warning, told || !status.problem ? undefined : texts.mends[status.problem])
   }
   const shown = [...new Set(lines.filter((line) => line))].map(String)
   const box = html('problem')
   box.hidden = shown.length === 0
   if (shown.join('\n') === [...box.children].map((line) => line.textContent).join('\n')) return
-  box.replaceChildren(
-    ...shown.map((line) => {
-      const paragraph = document.createElement('p')
-      paragraph.textContent = line
-      return paragraph
-    }),
-  )
+  box.replaceChildren(...shown.map((line) => make('p', {}, line)))
 }
 
 /** @param {Login} login */
 function showLogin(login) {
   say(html('user-code'), login.code)
   say(html('verification-address'), login.address)
-  say(html('poll-message'), login.message)
   say(html('advice'), known.status?.unattended ? texts.mayClose : texts.keepOpen)
   html('elsewhere').hidden = !login.address
   const link = element('verification-link', HTMLAnchorElement)
   link.hidden = !login.link
   if (login.link) link.href = login.link
-  const qr = element('qr', HTMLImageElement)
-  qr.hidden = !login.qr
-  if (login.qr) qr.src = login.qr
+  html('scan').hidden = !login.qr
+  if (login.qr) element('qr', HTMLImageElement).src = login.qr
+  say(html('back'), known.status?.redirect_uri ? texts.oneClickInstead : texts.back)
   showCountdown()
 }
 
@@ -382,6 +278,8 @@ function showCountdown() {
   if (!known.login) return
   const left = Math.max(0, Math.ceil((known.login.endsAt - now()) / 1000))
   say(html('countdown'), `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`)
+  html('good-for').hidden = left === 0
+  say(html('poll-message'), left === 0 ? texts.ranOut : known.login.message)
 }
 
 /** @param {Status} status */
@@ -390,7 +288,13 @@ function showSignedIn(status) {
   showTime(element('expires-at', HTMLTimeElement), status.expires_at)
   showTime(element('refresh-at', HTMLTimeElement), status.refresh_at, texts.due)
   fill(html('storage-place'), status.storage?.place)
-  say(html('storage-fate'), status.storage?.persistent ? texts.survives : texts.perishes)
+  say(html('storage-fate'), fateOf(status))
+}
+
+/** @param {Status} status */
+function fateOf({ problem, storage }) {
+  if (problem === 'not_saved') return texts.notThereYet
+  return storage?.persistent ? texts.survives : texts.perishes
 }
 
 /** A line of the list, or no line. @param {HTMLElement} node @param {string | undefined} text */
@@ -399,36 +303,17 @@ function fill(node, text) {
   node.closest('div')?.toggleAttribute('hidden', !text)
 }
 
-const language = navigator.languages.find((name) => /^en(-[A-Z]{2})?$/.test(name)) ?? 'en-GB'
-const dates = new Intl.DateTimeFormat(language, {
-  weekday: 'short',
-  day: 'numeric',
-  month: 'short',
-  hour: '2-digit',
-  minute: '2-digit',
-})
-const distances = new Intl.RelativeTimeFormat(language, { numeric: 'auto' })
-
 /** @param {HTMLTimeElement} node @param {string | undefined} iso @param {string} [past] what to say once it is past */
 function showTime(node, iso, past) {
   const time = Date.parse(iso ?? '')
   node.closest('div')?.toggleAttribute('hidden', Number.isNaN(time))
   if (Number.isNaN(time)) return
-  const minutes = Math.round((time - now()) / 60_000)
-  const distance = Math.abs(minutes) < 90 ? distances.format(minutes, 'minute') : farDistance(minutes / 60)
+  const left = time - now()
   node.dateTime = new Date(time).toISOString()
-  const aside = node.querySelector('.aside') ?? document.createElement('span')
-  aside.className = 'aside'
-  say(aside, past && minutes <= 0 ? past : distance)
-  const text = `${dates.format(time)} `
+  const aside = node.querySelector('.aside') ?? make('span', { class: 'aside' })
+  say(aside, past && left <= 30_000 ? past : distance(left))
+  const text = `${dated(time)} `
   if (node.firstChild?.textContent !== text) node.replaceChildren(text, aside)
-}
-
-/** @param {number} hours */
-function farDistance(hours) {
-  return Math.abs(hours) < 48
-    ? distances.format(Math.round(hours), 'hour')
-    : distances.format(Math.round(hours / 24), 'day')
 }
 
 // ---- Buttons
@@ -484,6 +369,7 @@ async function unlock(key) {
     }
     throw error
   }
+  holdKey(key.trim())
   keyInput.value = ''
   keyInput.removeAttribute('aria-invalid')
   await askStatus()
@@ -498,30 +384,6 @@ async function start() {
   if (login?.device_code === started.device_code) known.login.qr = login.qr
 }
 
-/** @param {HTMLButtonElement} trigger @param {HTMLElement} source */
-async function copy(trigger, source) {
-  let text = texts.copied
-  try {
-    await navigator.clipboard.writeText(source.textContent ?? '')
-  } catch {
-    // No clipboard without https: leave it selected instead.
-    window.getSelection()?.selectAllChildren(source)
-    text = texts.copyByHand
-  }
-  flash(trigger, text)
-}
-
-/** A button says for a moment what it did. @param {HTMLButtonElement} trigger @param {string} text */
-function flash(trigger, text) {
-  trigger.dataset.label ??= trigger.textContent ?? ''
-  say(trigger, text)
-  say(html('announcement'), text)
-  window.setTimeout(() => {
-    say(trigger, trigger.dataset.label ?? '')
-    say(html('announcement'), '')
-  }, 2500)
-}
-
 button('sign-in').addEventListener('click', (event) =>
   act(/** @type {HTMLButtonElement} */ (event.currentTarget), start),
 )
@@ -531,8 +393,15 @@ button('start-over').addEventListener('click', () =>
     flash(button('start-over'), texts.newCode)
   }),
 )
-button('copy-code').addEventListener('click', () => copy(button('copy-code'), html('user-code')))
-button('copy-redirect-uri').addEventListener('click', () => copy(button('copy-redirect-uri'), html('redirect-uri')))
+button('back').addEventListener('click', () =>
+  act(button('back'), async () => {
+    leaveLogin()
+    await askStatus()
+  }),
+)
+for (const [id, source] of Object.entries({ 'copy-code': 'user-code', 'copy-redirect-uri': 'redirect-uri' })) {
+  button(id).addEventListener('click', () => copy(button(id), html(source).textContent ?? '', () => html(source)))
+}
 button('refresh-now').addEventListener('click', () =>
   act(button('refresh-now'), async () => {
     learn(await ask('POST', '/api/auth/refresh'))
@@ -587,5 +456,7 @@ window.addEventListener('online', tick)
 window.addEventListener('pageshow', (event) => event.persisted && tick())
 document.addEventListener('visibilitychange', () => !document.hidden && tick())
 window.setInterval(() => main.dataset.view === 'signing_in' && showCountdown(), 500)
+wireUseIt()
+wireDoctor()
 endingFromLink()
 if (!keyFromLink()) void tick()

@@ -52,7 +52,7 @@ export function docsPage(document: ApiDocument, origin = 'https://keeper.example
   </head>
   <body class="docs">
     <header class="top"><a href="/">${info.title}</a></header>
-    <main>
+    <main class="card">
       <h1>The API</h1>
       <p>${info.description}</p>
       <p class="help">

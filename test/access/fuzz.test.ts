@@ -75,7 +75,16 @@ function send({ method, path, headers, body }: Request): Promise<Answer> {
 // --- what is sent -----------------------------------------------------------------------------------------------------
 
 const PATHS = [
-  ...['/', '/style.css', '/client.js', '/api/health', '/api/ready', '/api/access/unlock', '/api/access/lock'],
+  ...[
+    '/',
+    '/style.css',
+    '/client.js',
+    '/client/ask.js',
+    '/api/health',
+    '/api/ready',
+    '/api/access/unlock',
+    '/api/access/lock',
+  ],
   ...['/api/auth/status', '/api/auth/start', '/api/auth/poll', '/api/auth/logout', '/api/auth/refresh'],
   ...['/api/auth/login', '/api/auth/callback', '/api/token', '/api/journal', '/api/doctor', '/api/yoto/v1/card'],
   ...['/_openapi.json', '/_scalar', '/.yoto_refresh_token', '/%E0%A4%A'],

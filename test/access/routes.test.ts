@@ -3,6 +3,7 @@ import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SESSION_SECRET, sign } from '../../server/access/secrets'
+import { PAGE_FILES } from '../../server/page/files'
 import { builtRoutes } from '../support/built-routes'
 import { type Keeper, startKeeper } from '../support/keeper-process'
 import { waitUntil } from '../support/wait-until'
@@ -17,6 +18,12 @@ const RULES: Record<string, Rule> = {
   'GET /': 'open',
   'GET /style.css': 'open',
   'GET /client.js': 'open',
+  'GET /client/ask.js': 'open',
+  'GET /client/doctor.js': 'open',
+  'GET /client/history.js': 'open',
+  'GET /client/parts.js': 'open',
+  'GET /client/timeline.js': 'open',
+  'GET /client/use-it.js': 'open',
   'GET /api/health': 'open',
   'GET /api/ready': 'open',
   'POST /api/access/unlock': 'unlock',
@@ -202,8 +209,7 @@ describe('the headers of every answer', () => {
       expect(headers['content-security-policy']).not.toContain('unsafe')
       expect(headers['set-cookie'] ?? []).toEqual(route === 'POST /api/access/lock' ? expect.anything() : [])
       // The page's own files are all that may be kept.
-      if (!['GET /', 'GET /style.css', 'GET /client.js'].includes(route))
-        expect(headers['cache-control']).toBe('no-store')
+      if (!PAGE_FILES.includes(route.replace('GET ', ''))) expect(headers['cache-control']).toBe('no-store')
       expect((await send(method, path, caller)).headers).not.toHaveProperty('strict-transport-security')
     }
   })

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { PAGE_FILES } from '../../server/page/files'
 import { arrivals } from '../faults/scene'
 import { type Keeper, startKeeper } from '../support/keeper-process'
 import { type StandIn, startStandIn } from '../support/stand-in'
@@ -103,8 +104,7 @@ it('no secret is logged, told, kept in the journal, shown on the page or sent in
   secrets['refresh token of the browser'] = yoto.currentRefreshToken()
   await ask('/api/auth/status')
   await askAmiss(ask)
-  for (const path of ['/', '/client.js', '/style.css', '/api/journal', '/api/doctor', '/api/ready', '/api/health'])
-    await ask(path)
+  for (const path of [...PAGE_FILES, '/api/journal', '/api/doctor', '/api/ready', '/api/health']) await ask(path)
   await ask('/api/access/lock', { method: 'POST' })
   await keeper.stop()
   const journal = readFileSync(join(dir, '.yoto_journal.json'), 'utf8')

@@ -5,6 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import type { Browser, BrowserContextOptions } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { PAGE_FILES } from '../../server/page/files'
 import { startApiServer } from '../support/api-server'
 import { startBrowser } from '../support/browser'
 import { builtRoutes } from '../support/built-routes'
@@ -15,7 +16,7 @@ import { waitUntil } from '../support/wait-until'
 // The document, the routes and the page of the document say the same.
 
 /** What people look at; no part of the API. */
-const FOR_PEOPLE = ['GET /', 'GET /client.js', 'GET /style.css', 'GET /docs']
+const FOR_PEOPLE = [...PAGE_FILES.map((path) => `GET ${path}`), 'GET /docs']
 /** A route for any method is documented with each of these. */
 const ANY = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 

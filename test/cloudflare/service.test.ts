@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { PAGE_FILES } from '../../server/page/files'
 import { readWranglerConfig } from '../platforms/cloudflare-durable'
 import { startApiServer } from '../support/api-server'
 import { startAuthorizationServer } from '../support/authorization-server'
@@ -191,7 +192,7 @@ describe('the object', () => {
 
   it('is not needed for the page, and is the only one to start the service', async () => {
     const keeper = await startKeeper()
-    for (const path of ['/', '/style.css', '/client.js', '/api/health', '/']) {
+    for (const path of [...PAGE_FILES, '/api/health', '/']) {
       expect((await fetch(keeper.url + path)).status).toBe(200)
     }
     await sleep(200)

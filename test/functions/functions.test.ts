@@ -106,7 +106,13 @@ describe.each(presets)('%s', (preset) => {
     it('begins no refresh that it could not wait for', async (context) => {
       const { yoto, start, stored } = await setScene(context, preset, 'expired')
       const keeper = await start()
-      for (const path of ['/', '/style.css', '/api/health', `/api/auth/callback?state=${'0'.repeat(32)}&code=none`]) {
+      for (const path of [
+        '/',
+        '/style.css',
+        '/client/ask.js',
+        '/api/health',
+        `/api/auth/callback?state=${'0'.repeat(32)}&code=none`,
+      ]) {
         await (await keeper.fetch(path)).text()
       }
       expect(await stored(TOKEN_LEASE)).toBeNull()

@@ -10,6 +10,7 @@ import {
 } from 'node:http'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { gunzipSync } from 'node:zlib'
 import { expect } from 'vitest'
 import { type ApiServer, startApiServer } from '../support/api-server'
 import { startAuthorizationServer } from '../support/authorization-server'
@@ -65,7 +66,8 @@ export const CHECKS: Check[] = [
       for (const [path, type, part] of [
         ['/', 'text/html', '<script'],
         ['/style.css', 'text/css', '{'],
-        ['/client.js', 'text/javascript', 'fetch'],
+        ['/client.js', 'text/javascript', 'tick'],
+        ['/client/ask.js', 'text/javascript', 'fetch'],
       ] as const) {
         const { status, headers, text } = await send(at, path, { key: '' })
         expect(status).toBe(200)
@@ -73,6 +75,11 @@ export const CHECKS: Check[] = [
         expect(headers['content-security-policy']).toContain("default-src 'none'")
         expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' })
         expect(text).toContain(part)
+        const packed = await send(at, path, { key: '', headers: { 'accept-encoding': 'gzip' } })
+        const isPacked = packed.headers['content-encoding'] === 'gzip'
+        expect(isPacked ? gunzipSync(packed.bytes).toString() : packed.text).toBe(text)
+        const again = await send(at, path, { key: '', headers: { 'if-none-match': String(headers.etag) } })
+        expect([again.status, again.text]).toEqual([304, ''])
       }
     },
   },

@@ -157,7 +157,7 @@ describe('wrong keys', () => {
 })
 
 describe('a path', () => {
-  it.each(['/', '/style.css', '/client.js', '/api/health', '/api/ready', '/api/auth/callback'])(
+  it.each(['/', '/style.css', '/client.js', '/client/ask.js', '/api/health', '/api/ready', '/api/auth/callback'])(
     '%s is open to all',
     async (path) => {
       const elsewhere = { host: 'healthcheck.railway.app', origin: 'https://evil.example', secFetchSite: 'cross-site' }

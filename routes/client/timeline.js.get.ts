@@ -1,0 +1,4 @@
+import script from 'raw:../../server/page/client/timeline.js'
+import { staticText } from '../../server/http/static-text'
+
+export default staticText(script, 'text/javascript')
