@@ -151,19 +151,33 @@ export function pageMarkup(): string {
         </div>
       </div>
 
-      <div class="more" data-for="signed_out signed_in needs_sign_in" hidden>
-        <section class="card" id="history" data-testid="history" aria-labelledby="history-title" hidden>
-          <h2 id="history-title">${t.history}</h2>
-          <div id="timeline" data-testid="timeline"></div>
-          <details id="history-details">
-            <summary>${t.asTable}</summary>
-            <table data-testid="history-table">
-              <caption class="unseen" id="history-caption"></caption>
-              <thead><tr><th scope="col">${t.when}</th><th scope="col">${t.what}</th></tr></thead>
-              <tbody id="history-rows"></tbody>
-            </table>
-          </details>
-        </section>
+      <div class="side">
+        <div class="more" data-for="signed_out signed_in needs_sign_in" hidden>
+          <section class="card" id="history" data-testid="history" aria-labelledby="history-title" hidden>
+            <h2 id="history-title">${t.history}</h2>
+            <div id="timeline" data-testid="timeline"></div>
+            <details id="history-details">
+              <summary>${t.asTable}</summary>
+              <table data-testid="history-table">
+                <caption class="unseen" id="history-caption"></caption>
+                <thead><tr><th scope="col">${t.when}</th><th scope="col">${t.what}</th></tr></thead>
+                <tbody id="history-rows"></tbody>
+              </table>
+            </details>
+          </section>
+        </div>
+
+        <div class="more" data-for="signed_out signed_in needs_sign_in not_configured" hidden>
+          <section class="card" id="doctor" data-testid="doctor" aria-labelledby="doctor-title">
+            <h2 id="doctor-title">${t.doctor}</h2>
+            <p class="help">${t.doctorHelp}</p>
+            <button type="button" id="doctor-run" data-testid="doctor-run">${t.doctorRun}</button>
+            <div role="status">
+              <p id="doctor-outcome" data-testid="doctor-outcome" hidden></p>
+            </div>
+            <ul class="checks" id="doctor-checks" data-testid="doctor-checks" hidden></ul>
+          </section>
+        </div>
       </div>
 
       <div class="more" data-for="signed_in" hidden>
@@ -181,18 +195,6 @@ export function pageMarkup(): string {
             <button type="button" id="copy-${id}" data-testid="copy-${id}" aria-label="${t.copySnippet}: ${name}">${t.copySnippet}</button>
           </details>`,
           )}
-        </section>
-      </div>
-
-      <div class="more" data-for="signed_out signed_in needs_sign_in not_configured" hidden>
-        <section class="card" id="doctor" data-testid="doctor" aria-labelledby="doctor-title">
-          <h2 id="doctor-title">${t.doctor}</h2>
-          <p class="help">${t.doctorHelp}</p>
-          <button type="button" id="doctor-run" data-testid="doctor-run">${t.doctorRun}</button>
-          <div role="status">
-            <p id="doctor-outcome" data-testid="doctor-outcome" hidden></p>
-          </div>
-          <ul class="checks" id="doctor-checks" data-testid="doctor-checks" hidden></ul>
         </section>
       </div>
     </main>

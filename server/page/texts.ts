@@ -73,7 +73,7 @@ export const texts = {
     copySnippet: 'Copy',
     snippets: { shell: 'Shell', python: 'Python', homeAssistant: 'Home Assistant' },
 
-    doctor: 'Check everything',
+    doctor: 'Checks',
     doctorHelp: 'Looks at the set-up, the store and the way to Yoto, and says what to mend.',
     doctorRun: 'Check everything',
   },
