@@ -243,9 +243,10 @@ function sentence(view) {
 function showProblem(view) {
   const { status, failure, complaint } = known
   /** @type {(string | undefined)[]} */ const lines = []
-  if (complaint) lines.push(complaint.message, complaint.hint)
+  const said = sentence(view)
+  if (complaint) lines.push(said.includes(complaint.message) ? undefined : complaint.message, complaint.hint)
   if (failure && view !== 'locked') {
-    if (failure.message !== sentence(view)) lines.push(failure.message)
+    if (failure.message !== said) lines.push(failure.message)
     lines.push(failure.hint)
   } else if (status && view !== 'locked') {
     if (status.problem) lines.push(texts.problems[status.problem])
@@ -255,6 +256,7 @@ function showProblem(view) {
   const shown = [...new Set(lines.filter((line) => line))].map(String)
   const box = html('problem')
   box.hidden = shown.length === 0
+  main.toggleAttribute('data-problem', shown.length > 0)
   if (shown.join('\n') === [...box.children].map((line) => line.textContent).join('\n')) return
   box.replaceChildren(...shown.map((line) => make('p', {}, line)))
 }

@@ -158,11 +158,13 @@ export function pageMarkup(): string {
             <div id="timeline" data-testid="timeline"></div>
             <details id="history-details">
               <summary>${t.asTable}</summary>
-              <table data-testid="history-table">
-                <caption class="unseen" id="history-caption"></caption>
-                <thead><tr><th scope="col">${t.when}</th><th scope="col">${t.what}</th></tr></thead>
-                <tbody id="history-rows"></tbody>
-              </table>
+              <div class="scroll" role="region" aria-labelledby="history-caption" tabindex="0">
+                <table data-testid="history-table">
+                  <caption class="unseen" id="history-caption"></caption>
+                  <thead><tr><th scope="col">${t.when}</th><th scope="col">${t.what}</th></tr></thead>
+                  <tbody id="history-rows"></tbody>
+                </table>
+              </div>
             </details>
           </section>
         </div>
@@ -221,7 +223,8 @@ function face() {
             <path data-for="signed_out loading" d="M4 7h3v1H4zM9 7h3v1H9zM7 10h2v1H7z" />
             <path data-for="signing_in signed_in needs_sign_in" d="M5 6h1v2H5zM10 6h1v2h-1z" hidden />
             <path class="sing" data-for="signing_in" d="M7 10h2v2H7z" hidden />
-            <path data-for="signed_in" d="M5 10h1v1H5zM10 10h1v1h-1zM6 11h4v1H6z" hidden />
+            <path class="smile" data-for="signed_in" d="M5 10h1v1H5zM10 10h1v1h-1zM6 11h4v1H6z" hidden />
+            <path class="flat" data-for="signed_in" d="M5 11h6v1H5z" hidden />
             <path data-for="needs_sign_in" d="M6 10h4v1H6zM5 11h1v1H5zM10 11h1v1h-1z" hidden />
             <path data-for="unreachable" d="M4 5h1v1H4zM6 5h1v1H6zM5 6h1v1H5zM4 7h1v1H4zM6 7h1v1H6zM9 5h1v1H9zM11 5h1v1h-1zM10 6h1v1h-1zM9 7h1v1H9zM11 7h1v1h-1zM6 10h4v1H6z" hidden />
           </svg>`

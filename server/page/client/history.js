@@ -2,7 +2,7 @@
 /** The journal as a picture, and as a table for those who read rather than look. */
 
 import { ask, now } from './ask.js'
-import { counted, dated, filled, html, make, monthOf, say, texts } from './parts.js'
+import { counted, dated, filled, html, inOwnTime, make, monthOf, say, texts } from './parts.js'
 import { timelineOf } from './timeline.js'
 
 /**
@@ -73,7 +73,7 @@ function row({ at, kind, message, count, last_at }) {
       'td',
       {},
       make('strong', {}, t.kinds[kind] ?? kind),
-      ` ${message}`,
+      ` ${inOwnTime(message)}`,
       ...(repeats ? [' ', make('span', { class: 'aside' }, repeats)] : []),
     ),
   )
@@ -140,7 +140,7 @@ const heightOf = ({ kind }) => {
 function markAt(mark, x) {
   const place = draw('svg', { x: `${x}%`, y: heightOf(mark), overflow: 'visible' })
   place.append(shape(mark.kind))
-  return titled(place, `${dated(mark.from)}: ${mark.message}`)
+  return titled(place, `${dated(mark.from)}: ${inOwnTime(mark.message)}`)
 }
 
 /** A line to the last of the same. @param {Mark} mark @param {(time: number) => number} x */

@@ -71,6 +71,8 @@ const distances = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' })
 
 /** @param {number} time */
 export const dated = (time) => moments.format(time)
+/** A message of the service's, with the times in it as the reader has them. @param {string} message */
+export const inOwnTime = (message) => message.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (iso) => dated(Date.parse(iso)))
 /** @param {number} time */
 export const monthOf = (time) => months.format(time)
 
