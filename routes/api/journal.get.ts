@@ -1,5 +1,6 @@
 import { eventHandler } from 'h3'
 import { defineRouteMeta } from 'nitropack/runtime'
+import { gzippedJson } from '../../server/http/gzip'
 import { useService } from '../../server/service'
 
 defineRouteMeta({
@@ -17,4 +18,7 @@ defineRouteMeta({
   },
 })
 
-export default eventHandler(async () => ({ events: await (await useService()).journal.read() }))
+export default eventHandler(async (event) => {
+  const { journal } = await useService()
+  return gzippedJson(event, { events: await journal.read() })
+})

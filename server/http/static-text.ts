@@ -1,12 +1,11 @@
 import { eventHandler, getHeader, sendNoContent, setResponseHeaders } from 'h3'
-import Negotiator from 'negotiator'
 import { hex } from '../hex'
+import { gzip, takesGzip } from './gzip'
 
 interface Prepared {
   etag: string
   plain: string
-  /** Undefined where the runtime cannot compress. */
-  gzip?: Uint8Array
+  packed?: Uint8Array
 }
 
 /**
@@ -17,7 +16,7 @@ export function staticText(text: string, type: string) {
   let prepared: Promise<Prepared> | undefined
   return eventHandler(async (event) => {
     prepared ??= prepare(text)
-    const { etag, plain, gzip } = await prepared
+    const { etag, plain, packed } = await prepared
     setResponseHeaders(event, {
       'content-type': `${type}; charset=utf-8`,
       'cache-control': 'no-cache',
@@ -25,32 +24,20 @@ export function staticText(text: string, type: string) {
       etag,
     })
     if (has(etag, getHeader(event, 'if-none-match'))) return sendNoContent(event, 304)
-    if (!gzip || !takesGzip(getHeader(event, 'accept-encoding'))) return plain
+    if (!packed || !takesGzip(event)) return plain
     setResponseHeaders(event, { 'content-encoding': 'gzip' })
-    return gzip
+    return packed
   })
 }
 
 async function prepare(plain: string): Promise<Prepared> {
-  const bytes = new TextEncoder().encode(plain)
-  const hash = await crypto.subtle.digest('SHA-256', bytes)
+  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(plain))
   // Weak: one for both encodings of the text.
-  return { etag: `W/"${hex(hash).slice(0, 24)}"`, plain, gzip: await compress(bytes) }
-}
-
-/** By what all runtimes have but older ones of Bun. */
-async function compress(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array | undefined> {
-  if (typeof CompressionStream === 'undefined') return undefined
-  const compressed = new Blob([bytes]).stream().pipeThrough(new CompressionStream('gzip'))
-  return new Uint8Array(await new Response(compressed).arrayBuffer())
+  return { etag: `W/"${hex(hash).slice(0, 24)}"`, plain, packed: await gzip(plain) }
 }
 
 /** RFC 9110 13.1.2: any of the caller's may match, and weakly. */
 function has(etag: string, ifNoneMatch = ''): boolean {
   const given = ifNoneMatch.split(',').map((one) => one.trim().replace(/^W\//, ''))
   return given.includes(etag.replace(/^W\//, '')) || given.includes('*')
-}
-
-function takesGzip(accepted = ''): boolean {
-  return new Negotiator({ headers: { 'accept-encoding': accepted } }).encoding(['gzip', 'identity']) === 'gzip'
 }

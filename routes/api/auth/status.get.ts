@@ -1,5 +1,6 @@
 import { eventHandler, getHeader } from 'h3'
 import { defineRouteMeta } from 'nitropack/runtime'
+import { gzippedJson } from '../../../server/http/gzip'
 import { redirectUri } from '../../../server/http/redirect-uri'
 import { statusOf } from '../../../server/keeper/status'
 import { useService } from '../../../server/service'
@@ -20,5 +21,5 @@ defineRouteMeta({
 
 export default eventHandler(async (event) => {
   const service = await useService()
-  return statusOf(service, redirectUri(service.config, getHeader(event, 'host')))
+  return gzippedJson(event, await statusOf(service, redirectUri(service.config, getHeader(event, 'host'))))
 })
