@@ -244,14 +244,18 @@ function showProblem(view) {
   const { status, failure, complaint } = known
   /** @type {(string | undefined)[]} */ const lines = []
   const said = sentence(view)
-  if (complaint) lines.push(said.includes(complaint.message) ? undefined : complaint.message, complaint.hint)
+  if (complaint) lines.push(said.includes(complaint.message) ? undefined : complaint.message)
+  // How to show a key is a program's to know, and stands below the field for people.
+  if (complaint?.status !== 401) lines.push(complaint?.hint)
   if (failure && view !== 'locked') {
     if (failure.message !== said) lines.push(failure.message)
     lines.push(failure.hint)
   } else if (status && view !== 'locked') {
     if (status.problem) lines.push(texts.problems[status.problem])
-    const told = status.hint ?? status.storage?.warning
-    lines.push(status.hint, status.storage?.warning, told || !status.problem ? undefined : texts.mends[status.problem])
+    // What to do about a missing client id stands below, step by step.
+    const hint = view === 'not_configured' ? undefined : status.hint
+    const told = hint ?? status.storage?.warning
+    lines.push(hint, status.storage?.warning, told || !status.problem ? undefined : texts.mends[status.problem])
   }
   const shown = [...new Set(lines.filter((line) => line))].map(String)
   const box = html('problem')

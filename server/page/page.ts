@@ -153,9 +153,9 @@ export function pageMarkup(): string {
 
       <div class="side">
         <div class="more" data-for="signed_out signed_in needs_sign_in" hidden>
-          <section class="card" id="history" data-testid="history" aria-labelledby="history-title" hidden>
+          <section class="card flow" id="history" data-testid="history" aria-labelledby="history-title" hidden>
             <h2 id="history-title">${t.history}</h2>
-            <div id="timeline" data-testid="timeline"></div>
+            <div class="lead" id="timeline" data-testid="timeline"></div>
             <details id="history-details">
               <summary>${t.asTable}</summary>
               <div class="scroll" role="region" aria-labelledby="history-caption" tabindex="0">
@@ -170,9 +170,9 @@ export function pageMarkup(): string {
         </div>
 
         <div class="more" data-for="signed_out signed_in needs_sign_in not_configured" hidden>
-          <section class="card" id="doctor" data-testid="doctor" aria-labelledby="doctor-title">
+          <section class="card flow" id="doctor" data-testid="doctor" aria-labelledby="doctor-title">
             <h2 id="doctor-title">${t.doctor}</h2>
-            <p class="help">${t.doctorHelp}</p>
+            <p class="help lead">${t.doctorHelp}</p>
             <button type="button" id="doctor-run" data-testid="doctor-run">${t.doctorRun}</button>
             <div role="status">
               <p id="doctor-outcome" data-testid="doctor-outcome" hidden></p>
@@ -183,9 +183,9 @@ export function pageMarkup(): string {
       </div>
 
       <div class="more" data-for="signed_in" hidden>
-        <section class="card" id="use-it" data-testid="use-it" aria-labelledby="use-it-title">
+        <section class="card flow" id="use-it" data-testid="use-it" aria-labelledby="use-it-title">
           <h2 id="use-it-title">${t.useIt}</h2>
-          <p class="help">${t.useItHelp}</p>
+          <p class="help lead">${t.useItHelp}</p>
           <p class="row held" id="held-key" hidden>
             <span>${t.heldKey}</span>
             <button type="button" class="quiet" id="show-key" data-testid="show-key"></button>

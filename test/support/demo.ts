@@ -21,7 +21,7 @@ console.log(`
   4. Or run the examples, which find an invented family with two players:
      KEEPER_URL=${url} KEEPER_KEY=KEY YOTO_API_URL=${yoto.url} sh examples/shell/players.sh
 
-  Ctrl-C ends the demo, and everything it has stored is gone.
+  Ctrl-C ends the demo, and everything it has stored is gone: what the page says of surviving a restart is true of a service of your own.
 `)
 
 const { PATH = '', HOME = '' } = process.env

@@ -55,7 +55,7 @@ function show(checks) {
 function item({ ok, message, hint }) {
   const text = make('div', {}, make('span', { class: 'unseen' }, `${ok ? t.ok : t.notOk}: `), message)
   if (hint) text.append(make('p', { class: 'help' }, hint))
-  return make('li', { class: ok ? 'ok' : 'not-ok' }, text)
+  return make('li', { class: ok ? 'check' : 'check not-ok' }, text)
 }
 
 export function wireDoctor() {
