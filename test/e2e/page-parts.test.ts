@@ -313,11 +313,12 @@ describe('over the wire', () => {
     async (state, last, asked) => {
       const { keeper, yoto } = await startAlone(full)
       const { body } = await keeper.json<{ user_code: string }>('/api/auth/start', { method: 'POST' })
-      const page = await openPage(keeper)
-      await view(page, 'signing_in')
+      const first = await openPage(keeper)
+      await view(first, 'signing_in')
       if (state === 'signed_in') yoto.approve(body.user_code)
-      await view(page, state)
-      // With a session, so that this visit asks for all there is.
+      await view(first, state)
+      // Unlocked now, so that this visit asks for all there is.
+      const page = await first.context().newPage()
       const network = await page.context().newCDPSession(page)
       await network.send('Network.enable')
       await network.send('Network.setCacheDisabled', { cacheDisabled: true })
