@@ -93,14 +93,16 @@ async function begin(context: TestContext, env: Record<string, string> = {}) {
 describe.concurrent('the doctor', () => {
   it('finds nothing where all is well, and leaves everything as it was', async (context) => {
     const { scene, dir, yoto, keeper, look } = await begin(context, { YOTO_CLIENT_SECRET: 'client-secret-nobody-sees' })
-    const before = { record: storedRecord(dir), token: statSync(join(dir, TOKEN)).mtimeMs, names: readdirSync(dir) }
+    // But for the journal, in which the start is still being noted.
+    const names = () => readdirSync(dir).filter((name) => !name.includes('journal'))
+    const state = () => ({ record: storedRecord(dir), token: statSync(join(dir, TOKEN)).mtimeMs, names: names() })
+    const before = state()
     const checks = await look()
     expect(badOnes(checks)).toEqual([])
     expect(Object.keys(checks)).toEqual(IN_FILES)
     expect(checks.platform?.message).toBe(`node-server on Node ${process.versions.node}; kept in ${dir}.`)
     expect(JSON.stringify(checks)).not.toContain('client-secret-nobody-sees')
-    const now = { record: storedRecord(dir), token: statSync(join(dir, TOKEN)).mtimeMs, names: readdirSync(dir) }
-    expect(now).toEqual(before)
+    expect(state()).toEqual(before)
     expect(scene.refreshes()).toHaveLength(0)
     expect(yoto.counts).toMatchObject({ device: 0, polls: 0, revoked: 0 })
     expectNoSecrets(keeper, scene)
@@ -201,7 +203,7 @@ describe.concurrent('the doctor', () => {
   it.for<[how: string, granted: string | undefined, asked: string, said: string | undefined]>([
     ['without offline_access', 'family:view', 'offline_access', 'offline_access is missing'],
     ['with less than was asked for', 'offline_access', 'family:view openid', 'family:view openid is missing'],
-    ['with a scope that Yoto does not list', 'offline_access', 'famly:view', 'famly:view'],
+    ['with a scope that Yoto does not list', 'offline_access famly:view', 'famly:view', 'not list: famly:view'],
     ['with more than was asked for', 'offline_access family:view', 'offline_access', undefined],
     ['with nothing said about it', undefined, 'family:view', undefined],
   ])('compares the scope: signed in %s', async ([_, granted, asked, said], context) => {

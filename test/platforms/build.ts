@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const SOURCES = ['nitro.config.ts', 'package.json', 'tsconfig.json', 'routes', 'server', 'storage']
+const SOURCES = ['nitro.config.ts', 'package.json', 'tsconfig.json', 'routes', 'scripts', 'server', 'storage']
 
 /** Builds a preset in a copy of the sources, as presets write to different places, and gives back the folder. */
 export async function build(preset: string): Promise<string> {
