@@ -1,12 +1,15 @@
 import { html } from './html'
 
+const language = 'en'
+const app = 'Yoto Token Keeper'
+
 /**
  * Every text of the page, in one place to be translated. What the service itself says (`message`, `hint`) comes from the service.
  * `page` is put into the markup; `script` is handed to the page's script, as strings alone.
  */
 export const texts = {
-  language: 'en',
-  app: 'Yoto Token Keeper',
+  language,
+  app,
 
   page: {
     api: 'API',
@@ -79,8 +82,8 @@ export const texts = {
   },
 
   script: {
-    app: 'Yoto Token Keeper',
-    language: 'en',
+    app,
+    language,
     /** Where the reader's own kind of English is not known. */
     locale: 'en-GB',
     views: {

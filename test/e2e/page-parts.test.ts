@@ -105,6 +105,7 @@ describe('the history', () => {
     expect(await drawn('path.failure')).toBe(1)
     expect(await drawn('line.failure')).toBe(1) // to the last of the three
     expect(await drawn('path.sign_out')).toBe(1)
+    expect(await drawn('rect.signed-in')).toBe(1)
     expect(await drawn('rect.gap')).toBe(2)
     expect(await drawn('line.now')).toBe(1)
 
@@ -188,6 +189,23 @@ describe('the snippets', () => {
     expect(text).toContain(`yoto_keeper_authorization: ${JSON.stringify(`Bearer ${KEY}`)}`)
   })
 
+  it('are copied where there is no https, and so no clipboard for pages', async () => {
+    const page = await openPage(keeper)
+    await page.addInitScript(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }))
+    await page.goto('about:blank')
+    await page.goto(`${keeper.url}/#key=${encodeURIComponent(keeper.key)}`)
+    await view(page, 'signed_in')
+    await page.click(`${byId('snippet-homeAssistant')} summary`)
+    await page.click(byId('copy-homeAssistant'))
+    await page.waitForSelector(`${byId('copy-homeAssistant')}:text("Copied")`)
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('copy-homeAssistant')
+    await page.click(byId('lock'))
+    await view(page, 'locked')
+    await page.focus(byId('key-input'))
+    await page.keyboard.press('Control+V')
+    expect(await page.inputValue(byId('key-input'))).toContain(JSON.stringify(`Bearer ${KEY}`))
+  })
+
   it('hide the key until it is asked for, and do not keep it', async () => {
     const page = await openPage(keeper)
     await view(page, 'signed_in')
@@ -257,6 +275,22 @@ describe('a code', () => {
     await view(page, 'signing_in')
     expect(await page.isHidden(byId('login-result'))).toBe(true)
   })
+})
+
+it('says that the history cannot be shown, and shows it when it can', async () => {
+  const { keeper, yoto } = await startAlone()
+  const page = await openPage(keeper)
+  await page.route('**/api/journal', (route) => route.abort())
+  await view(page, 'signed_out')
+  await page.reload()
+  await page.waitForSelector('#timeline:text("The history cannot be shown at the moment.")')
+  expect(await page.isHidden('#history-details')).toBe(true)
+  await page.unroute('**/api/journal')
+  await page.click(byId('sign-in'))
+  await view(page, 'signing_in')
+  yoto.approve(await textOf(page, 'user-code'))
+  await page.waitForSelector('.timeline[aria-label*="1 sign-in"]')
+  expect(await page.isVisible('#history-details')).toBe(true)
 })
 
 describe('"Check everything"', () => {

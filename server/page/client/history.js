@@ -34,7 +34,10 @@ export async function keepHistory(state) {
     if (before === era) show(events)
   } catch {
     // Why is told by the state. What was shown before still is true.
-    if (before === era && shown === '') say(html('timeline'), t.unreadable)
+    if (before !== era || shown !== '') return
+    html('history').hidden = false
+    html('history-details').hidden = true
+    say(html('timeline'), t.unreadable)
   }
 }
 
@@ -50,6 +53,7 @@ export function forgetHistory() {
 /** @param {Event[]} events */
 function show(events) {
   html('history').hidden = events.length === 0
+  html('history-details').hidden = false
   if (events.length === 0) return
   const timeline = timelineOf(events, now())
   html('timeline').replaceChildren(...picture(timeline))
