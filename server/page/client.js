@@ -234,7 +234,7 @@ function forgetAll() {
 /** @param {View} view */
 function sentence(view) {
   if (view === 'locked') return texts.locked
-  if (view === 'signing_in') return texts.signingIn
+  if (view === 'signing_in') return hasRunOut() ? texts.ranOut : texts.signingIn
   if (view === 'unreachable' || !known.status) return known.failure?.message ?? texts.unreachable
   return (known.failure?.code === 'not_configured' && known.failure.message) || known.status.message
 }
@@ -255,7 +255,8 @@ function showProblem(view) {
     // What to do about a missing client id stands below, step by step.
     const hint = view === 'not_configured' ? undefined : status.hint
     const told = hint ?? status.storage?.warning
-    lines.push(hint, status.storage?.warning, told || !status.problem ? undefined : texts.mends[status.problem])
+    if (status.storage?.warning && !said.includes(status.storage.warning)) lines.push(status.storage.warning)
+    lines.push(hint, told || !status.problem ? undefined : texts.mends[status.problem])
   }
   const shown = [...new Set(lines.filter((line) => line))].map(String)
   const box = html('problem')
@@ -269,6 +270,7 @@ function showProblem(view) {
 function showLogin(login) {
   say(html('user-code'), login.code)
   say(html('verification-address'), login.address)
+  say(html('poll-message'), login.message)
   say(html('advice'), known.status?.unattended ? texts.mayClose : texts.keepOpen)
   html('elsewhere').hidden = !login.address
   const link = element('verification-link', HTMLAnchorElement)
@@ -277,6 +279,7 @@ function showLogin(login) {
   html('scan').hidden = !login.qr
   if (login.qr) element('qr', HTMLImageElement).src = login.qr
   say(html('back'), known.status?.redirect_uri ? texts.oneClickInstead : texts.back)
+  html('good-code').hidden = hasRunOut()
   showCountdown()
 }
 
@@ -284,9 +287,10 @@ function showCountdown() {
   if (!known.login) return
   const left = Math.max(0, Math.ceil((known.login.endsAt - now()) / 1000))
   say(html('countdown'), `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}`)
-  html('good-for').hidden = left === 0
-  say(html('poll-message'), left === 0 ? texts.ranOut : known.login.message)
 }
+
+/** Until the service says so itself, and what to do then. */
+const hasRunOut = () => known.login !== undefined && known.login.endsAt <= now()
 
 /** @param {Status} status */
 function showSignedIn(status) {
@@ -461,7 +465,11 @@ window.addEventListener('hashchange', keyFromLink)
 window.addEventListener('online', tick)
 window.addEventListener('pageshow', (event) => event.persisted && tick())
 document.addEventListener('visibilitychange', () => !document.hidden && tick())
-window.setInterval(() => main.dataset.view === 'signing_in' && showCountdown(), 500)
+window.setInterval(() => {
+  if (main.dataset.view !== 'signing_in') return
+  if (hasRunOut() && !html('good-code').hidden) render()
+  else showCountdown()
+}, 500)
 wireUseIt()
 wireDoctor()
 endingFromLink()

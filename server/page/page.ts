@@ -90,28 +90,30 @@ export function pageMarkup(): string {
         </div>
 
         <div class="part" data-for="signing_in" hidden>
-          <div class="ticket">
-            <div>
-              <p class="label" id="code-label">${t.yourCode}</p>
-              <p class="code" id="user-code" data-testid="user-code" translate="no"></p>
-              <button type="button" id="copy-code" data-testid="copy-code">${t.copyCode}</button>
+          <div class="good" id="good-code">
+            <div class="ticket">
+              <div>
+                <p class="label" id="code-label">${t.yourCode}</p>
+                <p class="code" id="user-code" data-testid="user-code" translate="no"></p>
+                <button type="button" id="copy-code" data-testid="copy-code">${t.copyCode}</button>
+              </div>
+              <p class="scan" id="scan" hidden>
+                <img id="qr" class="qr" data-testid="qr" alt="${t.qr}">
+                <span class="help">${t.scan}</span>
+              </p>
             </div>
-            <p class="scan" id="scan" hidden>
-              <img id="qr" class="qr" data-testid="qr" alt="${t.qr}">
-              <span class="help">${t.scan}</span>
+            <a class="button primary big" id="verification-link" data-testid="verification-link" href="https://login.yotoplay.com/activate" target="_blank" rel="noopener noreferrer" hidden>${t.openYoto}<span class="unseen"> ${t.newTab}</span></a>
+            <p id="elsewhere">
+              ${t.elsewhere[0]}
+              <span class="address" id="verification-address" data-testid="verification-address" translate="no"></span>
+              ${t.elsewhere[1]}
+            </p>
+            <p class="waiting">
+              <span>${t.goodFor[0]} <span class="countdown" id="countdown" data-testid="countdown" role="timer"></span>${t.goodFor[1]}</span>
+              <span id="poll-message" data-testid="poll-message"></span>
+              <span id="advice" data-testid="advice"></span>
             </p>
           </div>
-          <a class="button primary big" id="verification-link" data-testid="verification-link" href="https://login.yotoplay.com/activate" target="_blank" rel="noopener noreferrer" hidden>${t.openYoto}<span class="unseen"> ${t.newTab}</span></a>
-          <p id="elsewhere">
-            ${t.elsewhere[0]}
-            <span class="address" id="verification-address" data-testid="verification-address" translate="no"></span>
-            ${t.elsewhere[1]}
-          </p>
-          <p class="waiting">
-            <span id="good-for">${t.goodFor[0]} <span class="countdown" id="countdown" data-testid="countdown" role="timer"></span>${t.goodFor[1]}</span>
-            <span id="poll-message" data-testid="poll-message"></span>
-            <span id="advice" data-testid="advice"></span>
-          </p>
           <div class="row actions">
             <button type="button" id="start-over" data-testid="start-over">${t.startOver}</button>
             <button type="button" id="back" data-testid="back"></button>

@@ -136,6 +136,22 @@ describe('the history', () => {
     await view(page, 'locked')
     expect(await page.locator('.timeline, #history-rows tr').count()).toBe(0)
   })
+
+  it('says that the history cannot be shown, and shows it when it can', async () => {
+    const { keeper, yoto } = await startAlone()
+    const page = await openPage(keeper)
+    await page.route('**/api/journal', (route) => route.abort())
+    await view(page, 'signed_out')
+    await page.reload()
+    await page.waitForSelector('#timeline:text("The history cannot be shown at the moment.")')
+    expect(await page.isHidden('#history-details')).toBe(true)
+    await page.unroute('**/api/journal')
+    await page.click(byId('sign-in'))
+    await view(page, 'signing_in')
+    yoto.approve(await textOf(page, 'user-code'))
+    await page.waitForSelector('.timeline[aria-label*="1 sign-in"]')
+    expect(await page.isVisible('#history-details')).toBe(true)
+  })
 })
 
 describe('the snippets', () => {
@@ -255,6 +271,27 @@ describe('a code', () => {
     await view(page, 'signed_in')
   })
 
+  it('that has run out is no longer shown, but how to get another', async () => {
+    const { keeper } = await startAlone()
+    const page = await openPage(keeper)
+    await view(page, 'signed_out')
+    await page.route('**/api/auth/start', async (route) => {
+      const response = await route.fetch()
+      await route.fulfill({ json: { ...(await response.json()), expires_in: 1 } })
+    })
+    await page.click(byId('sign-in'))
+    await view(page, 'signing_in')
+    await page.waitForSelector(
+      `${byId('state-sentence')}:text("The code has run out. Press “Start over” for a new one.")`,
+    )
+    expect(await page.isHidden(byId('user-code'))).toBe(true)
+    expect(await page.isHidden(byId('verification-link'))).toBe(true)
+    await page.unroute('**/api/auth/start')
+    await page.click(byId('start-over'))
+    await page.waitForSelector(byId('user-code'))
+    expect(await textOf(page, 'countdown')).toMatch(/^(5:00|4:5\d)$/)
+  })
+
   it.each([
     ['expire', /run out|expired/i, 'Press “Use a code” for a new one.'],
     ['deny', /denied/i, 'Press “Use a code” for a new one, and allow it this time.'],
@@ -275,22 +312,6 @@ describe('a code', () => {
     await view(page, 'signing_in')
     expect(await page.isHidden(byId('login-result'))).toBe(true)
   })
-})
-
-it('says that the history cannot be shown, and shows it when it can', async () => {
-  const { keeper, yoto } = await startAlone()
-  const page = await openPage(keeper)
-  await page.route('**/api/journal', (route) => route.abort())
-  await view(page, 'signed_out')
-  await page.reload()
-  await page.waitForSelector('#timeline:text("The history cannot be shown at the moment.")')
-  expect(await page.isHidden('#history-details')).toBe(true)
-  await page.unroute('**/api/journal')
-  await page.click(byId('sign-in'))
-  await view(page, 'signing_in')
-  yoto.approve(await textOf(page, 'user-code'))
-  await page.waitForSelector('.timeline[aria-label*="1 sign-in"]')
-  expect(await page.isVisible('#history-details')).toBe(true)
 })
 
 describe('"Check everything"', () => {
