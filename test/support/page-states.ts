@@ -516,7 +516,7 @@ export const pageStates: PageState[] = [
   {
     name: 'signed-in-no-token',
     ...{ view: 'signed_in', from: 'signed_in', next: WHEN_SIGNED_IN },
-    sentence: /./,
+    sentence: /cannot be reached/,
     problem: /Yoto cannot be reached/,
     set: () =>
       setStage({
@@ -573,7 +573,8 @@ export const pageStates: PageState[] = [
   {
     name: 'signed-in-folder-gone',
     ...{ view: 'signed_in', from: 'signed_in', next: WHEN_SIGNED_IN, byItself: true },
-    sentence: /./,
+    // With its folder the service has lost what sessions are sealed with: it answers nothing but that, and the page keeps the last sentence.
+    sentence: /Signed in to Yoto|Cannot read/,
     problem: /mount the volume/,
     set: () => setStage({ signedIn: true }),
     enter: async (_, { dir }) => renameSync(dir, `${dir}-away`),
@@ -600,7 +601,7 @@ export const pageStates: PageState[] = [
   {
     name: 'token-unreadable',
     ...{ view: 'needs_sign_in', from: 'signed_in', next: BOTH_WAYS, byItself: true },
-    sentence: /./,
+    sentence: /cannot be used/,
     problem: /\.yoto_refresh_token/,
     set: () => setStage({ signedIn: true }),
     enter: async (_, { dir }) => writeFileSync(join(dir, '.yoto_refresh_token'), ''),
