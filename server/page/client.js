@@ -202,7 +202,8 @@ function render(moved = false) {
     if (view !== 'signed_in') dialog.close()
     const isLost = focused !== document.body && focused?.getClientRects().length === 0
     if (view === 'locked') keyInput.focus()
-    else if (moved || isLost) heading.focus()
+    // Where nothing had the focus, as with a link that unlocks, there is no place to lose.
+    else if ((moved && focused !== document.body) || isLost) heading.focus()
   }
 
   say(html('sentence'), sentence(view))

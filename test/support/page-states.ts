@@ -280,7 +280,6 @@ export const pageStates: PageState[] = [
     name: 'not-configured',
     ...{ view: 'not_configured', from: 'not_configured', next: ['lock'] },
     sentence: /No client id is set/,
-    problem: /yoto\.dev/,
     set: () => setStage({ env: { YOTO_CLIENT_ID: '' } }),
   },
   {
@@ -601,8 +600,8 @@ export const pageStates: PageState[] = [
   {
     name: 'token-unreadable',
     ...{ view: 'needs_sign_in', from: 'signed_in', next: BOTH_WAYS, byItself: true },
-    sentence: /cannot be used/,
-    problem: /\.yoto_refresh_token/,
+    sentence: /cannot be used: \.yoto_refresh_token/,
+    problem: /the right file in its place/,
     set: () => setStage({ signedIn: true }),
     enter: async (_, { dir }) => writeFileSync(join(dir, '.yoto_refresh_token'), ''),
   },
