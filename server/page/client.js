@@ -280,7 +280,9 @@ function showLogin(login) {
   html('scan').hidden = !login.qr
   if (login.qr) element('qr', HTMLImageElement).src = login.qr
   say(html('back'), known.status?.redirect_uri ? texts.oneClickInstead : texts.back)
-  html('good-code').hidden = hasRunOut()
+  const good = html('good-code')
+  if (hasRunOut() && good.contains(document.activeElement)) heading.focus()
+  good.hidden = hasRunOut()
   showCountdown()
 }
 
