@@ -127,9 +127,13 @@ async function replace(dir: string, name: string, text: string): Promise<void> {
 }
 
 /** The service on that folder. Few start at a time: each wants a processor to itself for half a second, and is waited for. */
-export async function startService(dir: string, yoto: { url: string; clientId: string }): Promise<Keeper> {
+export async function startService(
+  dir: string,
+  yoto: { url: string; clientId: string },
+  more: Record<string, string> = {},
+): Promise<Keeper> {
   while (starting.size >= AT_A_TIME) await Promise.race(starting)
-  const env = { DATA_DIR: dir, YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url }
+  const env = { ...more, DATA_DIR: dir, YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url }
   const start = startKeeper({ cwd: dir, env })
   const settled = start
     .catch(() => {})

@@ -1,0 +1,4 @@
+import { eventHandler } from 'h3'
+import { answer } from '../../answer'
+
+export default eventHandler(() => answer())
