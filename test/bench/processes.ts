@@ -29,16 +29,18 @@ export interface Program {
   env?: Record<string, string>
   /** Node's own arguments. */
   args?: string[]
+  /** It is sent messages. */
+  ipc?: boolean
 }
 
 /** Starts a built server as a platform would, with nothing of this process's environment, and returns at once. */
-export async function launch({ entry, env = {}, args = [] }: Program): Promise<Server & { port: number }> {
+export async function launch({ entry, env = {}, args = [], ipc }: Program): Promise<Server & { port: number }> {
   const port = await freePort()
   const { PATH = '', HOME = '' } = process.env
   const child = spawn(process.execPath, [...args, entry], {
     cwd: temporaryFolder(),
     env: { PATH, HOME, NODE_ENV: 'production', ...env, HOST: '127.0.0.1', PORT: String(port) },
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    stdio: ['ignore', 'ignore', 'inherit', ...(ipc ? (['ipc'] as const) : [])],
   })
   running.add(child)
   return { url: `http://127.0.0.1:${port}`, port, pid: child.pid as number, child, stop: () => end(child) }

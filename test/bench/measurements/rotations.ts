@@ -5,7 +5,7 @@ import { AUTHORIZATION, type Scene } from '../scene'
 import type { Row } from '../table'
 import { inTurns, ratios, spreadOf } from '../turns'
 
-const ROTATIONS = 20_000
+const ROTATIONS = Number(process.env.ROTATIONS ?? 20_000)
 
 /** What a process has lived through must not slow it down: beside one that has refreshed nothing, before and after. */
 export async function rotations(scene: Scene, rounds: number): Promise<Row[]> {
@@ -21,7 +21,7 @@ export async function rotations(scene: Scene, rounds: number): Promise<Row[]> {
   const [was, is] = [ratiosOf(before), ratiosOf(after)]
   return [
     {
-      what: 'requests/s after 20,000 rotations in the process’s life',
+      what: `requests/s after ${ROTATIONS.toLocaleString('en')} rotations in the process’s life`,
       beside: 'before them, each beside a process without any',
       figures: `${inThousands(after.old)} / ${inThousands(before.old)} k/s`,
       result: {
@@ -38,7 +38,7 @@ export async function rotations(scene: Scene, rounds: number): Promise<Row[]> {
 async function serveWithDays(scene: Scene): Promise<Server> {
   const { program } = await scene.signedIn()
   const days = fileURLToPath(new URL('../days.mjs', import.meta.url))
-  return serve({ ...program, args: ['--import', days] })
+  return serve({ ...program, args: ['--import', days], ipc: true })
 }
 
 /** A day later the token has run out, and whoever asks waits for the next. */
