@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto'
 import type { TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
@@ -5,7 +6,6 @@ import { countGuesses } from './guesses'
 import {
   digest,
   equal,
-  equalDigests,
   KEEPER_KEY,
   type MadeKey,
   parseMadeKey,
@@ -57,7 +57,8 @@ export function isKeyMissing({ keeperKey, storageWarning }: Pick<Config, 'keeper
 export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = () => {}): Access {
   const guesses = countGuesses()
   let made: MadeKey | undefined
-  let tools: Promise<{ name: string; digest: Uint8Array }[]> | undefined
+  const tools = keys.toolKeys.map(({ name, key }) => ({ name, digest: digest(key) }))
+  let owners: Uint8Array | undefined
 
   function requireKey(): void {
     if (!isKeyMissing(keys)) return
@@ -87,11 +88,11 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
 
   /** Undefined: nobody's. Every key is compared, whichever fits. */
   async function holderOf(presented: string): Promise<Holder | undefined> {
-    const shown = await digest(presented)
-    tools ??= Promise.all(keys.toolKeys.map(async ({ name, key }) => ({ name, digest: await digest(key) })))
-    const [tool] = (await tools).filter((one) => equalDigests(shown, one.digest))
+    const shown = digest(presented)
+    const [tool] = tools.filter((one) => timingSafeEqual(shown, one.digest))
     if (tool) return { tool: tool.name }
-    return equalDigests(shown, await digest(await ownerKey())) ? 'owner' : undefined
+    owners ??= digest(await ownerKey())
+    return timingSafeEqual(shown, owners) ? 'owner' : undefined
   }
 
   /** Read every time, as another instance may have ended the sessions. */
@@ -129,7 +130,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
     async isSession(value) {
       const [until = '', mac = ''] = value.split('.')
       const left = Number(until) - Date.now()
-      return left > 0 && left <= SESSION_LIFETIME && (await equal(mac, await signature(until)))
+      return left > 0 && left <= SESSION_LIFETIME && equal(mac, await signature(until))
     },
 
     async endSessions() {
