@@ -20,6 +20,7 @@ export default defineNitroConfig({
   srcDir: '.',
   scanDirs: ['server'],
   imports: false,
+  serveStatic: false, // there are no public files, and every request would be held against their list
   errorHandler: './server/http/error-handler.ts',
   // Collects what routes say with `defineRouteMeta`; the document is made of it in server/openapi/, the page of that in server/page/.
   experimental: { openAPI: true },

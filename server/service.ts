@@ -130,8 +130,8 @@ export function provideService(how: () => Promise<Service>): void {
  * The running service.
  * @throws KeeperError when it could not start
  */
-export async function useService(): Promise<Service> {
-  if (!start) throw new KeeperError('not_configured', 'The service has not been started.')
+export function useService(): Promise<Service> {
+  if (!start) return Promise.reject(new KeeperError('not_configured', 'The service has not been started.'))
   service ??= start()
   return service
 }

@@ -1,4 +1,4 @@
-import { eventHandler, getHeader, getQuery, setResponseHeader } from 'h3'
+import { eventHandler, getQuery, setResponseHeader } from 'h3'
 import Negotiator from 'negotiator'
 import { defineRouteMeta } from 'nitropack/runtime'
 import * as v from 'valibot'
@@ -52,7 +52,7 @@ export default eventHandler(async (event) => {
   const { keeper } = await useService()
   const set = await keeper.accessToken((minTtl.output ?? 0) * 1000)
   setResponseHeader(event, 'vary', 'accept')
-  if (prefersText(getHeader(event, 'accept'))) {
+  if (prefersText(event.node.req.headers.accept)) {
     setResponseHeader(event, 'content-type', TEXT)
     return set.accessToken
   }
@@ -67,5 +67,6 @@ export default eventHandler(async (event) => {
 
 /** RFC 9110 12.5.1; whoever asks for neither, or for both alike, gets JSON. */
 function prefersText(accept: string | undefined): boolean {
+  if (!accept || accept === '*/*') return false // as most do: it need not be taken apart
   return new Negotiator({ headers: { accept } }).mediaType(['application/json', TEXT]) === TEXT
 }

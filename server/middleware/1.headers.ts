@@ -1,4 +1,4 @@
-import { eventHandler, getRequestProtocol, setResponseHeaders } from 'h3'
+import { eventHandler, getRequestProtocol, setResponseHeader, setResponseHeaders } from 'h3'
 
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
@@ -11,13 +11,17 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ')
 
+const HEADERS = {
+  'content-security-policy': CONTENT_SECURITY_POLICY,
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store',
+}
+
 /** On every answer, errors included. Only the page's own files may be stored, and they say so themselves. */
 export default eventHandler((event) => {
-  setResponseHeaders(event, {
-    'content-security-policy': CONTENT_SECURITY_POLICY,
-    'x-content-type-options': 'nosniff',
-    'referrer-policy': 'no-referrer',
-    'cache-control': 'no-store',
-    ...(getRequestProtocol(event) === 'https' && { 'strict-transport-security': 'max-age=31536000' }),
-  })
+  setResponseHeaders(event, HEADERS)
+  if (getRequestProtocol(event) === 'https') {
+    setResponseHeader(event, 'strict-transport-security', 'max-age=31536000')
+  }
 })

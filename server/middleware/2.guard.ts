@@ -10,18 +10,19 @@ export default eventHandler(async (event) => {
   const path = pathOf(event)
   if (isOpen(path)) return
   const { access, config, journal } = await useService()
-  const origin = getHeader(event, 'origin')
+  const { headers } = event.node.req // h3's getHeader copies all of them, every time
+  const { origin } = headers
   // A browser asks first whether it may send the key from there (Fetch standard, CORS-preflight); without a key it still may not.
   if (config.corsOrigin && origin === config.corsOrigin && handleCors(event, corsFor(origin))) return
   const caller = {
     path,
-    host: getHeader(event, 'host') ?? '',
+    host: headers.host ?? '',
     origin,
-    secFetchSite: getHeader(event, 'sec-fetch-site'),
-    authorization: getHeader(event, 'authorization'),
+    secFetchSite: headers['sec-fetch-site'],
+    authorization: headers.authorization,
     session: getCookie(event, SESSION_COOKIE),
     address: callerAddress(event, config.addressHeader),
-    devPeer: getHeader(event, 'x-dev-peer'),
+    devPeer: import.meta.dev ? getHeader(event, 'x-dev-peer') : undefined,
   }
   const options = { dev: import.meta.dev ?? false, publicUrls: config.publicUrls }
   const holder = await admit(caller, access, options)

@@ -9,8 +9,9 @@ const ONLY_LOOKS = '/api/doctor'
 
 /** Where nothing at all runs between requests, what has come due meanwhile is done first: a refresh ahead, a poll, a look at the store. */
 export default eventHandler(async (event) => {
+  if (isUnattended) return
   const path = pathOf(event)
-  if (isUnattended || path === ONLY_LOOKS || (isOpen(path) && path !== '/api/ready')) return
+  if (path === ONLY_LOOKS || (isOpen(path) && path !== '/api/ready')) return
   const service = await useService().catch(() => undefined) // why there is none is each route's to say
   await service?.catchUp()
 })
