@@ -20,6 +20,7 @@ export default defineNitroConfig({
   srcDir: '.',
   scanDirs: ['server'],
   imports: false,
+  minify: true, // functions keep their names: a stack still says where
   serveStatic: false, // there are no public files, and every request would be held against their list
   errorHandler: './server/http/error-handler.ts',
   // Collects what routes say with `defineRouteMeta`; the document is made of it in server/openapi/, the page of that in server/page/.
@@ -60,7 +61,11 @@ export default defineNitroConfig({
   },
   // Bundled, and so without the parts that are not used; beside the bundle it would lie whole.
   externals: {
-    inline: ['nitropack/presets', 'valibot', 'jose', 'rate-limiter-flexible', 'negotiator', 'content-type'],
+    inline: [
+      ...['nitropack/presets', 'valibot', 'jose', 'rate-limiter-flexible', 'negotiator', 'content-type', 'uqr'],
+      ...['ioredis', '@ioredis/commands', 'cluster-key-slot', 'denque', 'redis-errors', 'redis-parser'],
+      'standard-as-callback',
+    ],
   },
   typescript: { strict: true, tsConfig: { compilerOptions: { noUncheckedIndexedAccess: true } } },
 })

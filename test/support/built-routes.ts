@@ -6,9 +6,9 @@ export function builtRoutes(): string[] {
   const bundle = readFileSync(fileURLToPath(new URL('../../.output/server/chunks/nitro/nitro.mjs', import.meta.url)))
   const handlers = bundle
     .toString()
-    .matchAll(/\{ route: '([^']*)', handler: \w+, lazy: \w+, middleware: (\w+), method: (?:"(\w+)"|undefined) \}/g)
+    .matchAll(/\{route:"([^"]*)",handler:.*?,lazy:!\d,middleware:!(\d),method:(?:"(\w+)"|void 0)\}/g)
   return [...handlers]
-    .filter(([, , middleware]) => middleware === 'false')
+    .filter(([, , middleware]) => middleware === '1')
     .map(([, route, , method]) => `${method?.toUpperCase() ?? 'ANY'} ${route}`)
     .filter((route) => route !== 'ANY /**') // Nitro's own renderer, which answers 404
 }
