@@ -73,7 +73,7 @@ export function createBrowserLogins(parts: {
     if (!found || !secret) return 'unexpected'
     const { login, raw } = found
     if (hasEnded(login)) return 'used'
-    if (!isBrowser(login) || login.browser !== (await fingerprintOf(secret))) return 'unexpected'
+    if (!isBrowser(login) || login.browser !== fingerprintOf(secret)) return 'unexpected'
     try {
       await pending.write(state, outcome('error', 'It came back, and its end is not known.'), raw)
     } catch (error) {
@@ -154,7 +154,7 @@ export function createBrowserLogins(parts: {
         server: config.authUrl,
         code_verifier: verifier,
         redirect_uri: redirectUri,
-        browser: await fingerprintOf(secret),
+        browser: fingerprintOf(secret),
         began_at: iso(now),
         expires_at: iso(now + BROWSER_LOGIN_LIFETIME),
       })

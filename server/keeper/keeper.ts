@@ -312,7 +312,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
   }
 
   async function hasRecord(raw: string): Promise<boolean> {
-    return (await readRecord(storage))?.fingerprint === (await fingerprintOf(raw.trim()))
+    return (await readRecord(storage))?.fingerprint === fingerprintOf(raw.trim())
   }
 
   /** Within a turn. */
@@ -502,7 +502,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
     if (outcome.meaning === 'tokens') {
       const before = { refreshToken: stored.token, clientId: config.clientId, family: record.family }
-      const set = await tokenSetFrom(outcome.tokens, sent, before)
+      const set = tokenSetFrom(outcome.tokens, sent, before)
       await keep(set, stored.raw, held)
       if (current === set)
         journal.add('refresh', 'ok', `Refreshed; valid until ${new Date(set.expiresAt).toISOString()}.`)
@@ -662,7 +662,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     },
 
     async signIn(tokens, sent) {
-      const set = await tokenSetFrom(tokens, sent, { refreshToken: '', clientId: config.clientId ?? '' })
+      const set = tokenSetFrom(tokens, sent, { refreshToken: '', clientId: config.clientId ?? '' })
       let before = current?.subject
       let revoking: Promise<unknown> | undefined
       const done = inTurnWithLease(async (held) => {
@@ -673,7 +673,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
         await keep(set, undefined, held)
         // Rule 9, but for a family that is dead already or would not die alone. A new sign-in that is not saved yet needs the old one.
         if (!old || old === set.refreshToken || wasRefused || unsaved) return
-        const stored = { raw: old, token: old, fingerprint: await fingerprintOf(old) }
+        const stored = { raw: old, token: old, fingerprint: fingerprintOf(old) }
         if (!sharesFate(set, { stored, record: oldRecord, lost: false })) revoking = revoke(config, old)
       })
       await done.catch((error) => {
@@ -693,7 +693,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
         await held.check()
         const record: TokenRecord = {
           version: 1,
-          signed_out: { at: new Date(clock.wall()).toISOString(), fingerprint: kept && (await fingerprintOf(kept)) },
+          signed_out: { at: new Date(clock.wall()).toISOString(), fingerprint: kept && fingerprintOf(kept) },
         }
         // The record tells other instances a sign-out from a lost store, so it goes first; a full disk takes it afterwards.
         const written = await writeRecord(storage, record).then(

@@ -67,7 +67,7 @@ export async function readToken(storage: TokenStorage): Promise<StoredToken | un
       hint: 'Sign in again, or put the right file in its place; it is left as it is until then.',
     })
   }
-  return { raw, token, fingerprint: await fingerprintOf(token) }
+  return { raw, token, fingerprint: fingerprintOf(token) }
 }
 
 /**

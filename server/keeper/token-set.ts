@@ -1,4 +1,4 @@
-import { hex } from '../hex'
+import { hash } from 'node:crypto'
 import type { IssuedTokens } from '../yoto/outcome'
 import type { Clock } from './clock'
 
@@ -21,9 +21,8 @@ export interface TokenSet {
 }
 
 /** SHA-256 of a refresh token in hexadecimal: what records and logs use in its place. */
-export async function fingerprintOf(refreshToken: string): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(refreshToken))
-  return hex(digest)
+export function fingerprintOf(refreshToken: string): string {
+  return hash('sha256', refreshToken, 'hex')
 }
 
 /**
@@ -31,13 +30,13 @@ export async function fingerprintOf(refreshToken: string): Promise<string> {
  * (rule 12); an answer without a refresh token keeps the old one (rule 9).
  * @param sent both clocks at the moment the request was sent
  */
-export async function tokenSetFrom(
+export function tokenSetFrom(
   tokens: IssuedTokens,
   sent: { wall: number; monotonic: number },
   before: { refreshToken: string; clientId: string; family?: string },
-): Promise<TokenSet> {
+): TokenSet {
   const refreshToken = tokens.refreshToken ?? before.refreshToken
-  const fingerprint = await fingerprintOf(refreshToken)
+  const fingerprint = fingerprintOf(refreshToken)
   return {
     accessToken: tokens.accessToken,
     refreshToken,

@@ -1,4 +1,3 @@
-import { CompactEncrypt, compactDecrypt, decodeProtectedHeader } from 'jose'
 import { type Driver, defineDriver } from 'unstorage'
 import { StorageError } from '../errors'
 import type { WriteOptions } from './durable-files'
@@ -26,6 +25,8 @@ interface Key {
  *
  * A plain value is read as it is and encrypted when it is next written. One that cannot be opened is neither handed out nor written
  * over: StorageError `unusable` says what to set.
+ *
+ * jose is loaded by the first value that is encrypted: without a key there is none, and the start does not wait for it.
  */
 export default defineDriver(({ driver, secrets }: EncryptedOptions): Driver => {
   let derived: Promise<Key[]> | undefined
@@ -42,7 +43,7 @@ export default defineDriver(({ driver, secrets }: EncryptedOptions): Driver => {
   async function open(name: string, raw: string | null): Promise<string | null> {
     const value = raw?.trim() ?? ''
     if (!value.startsWith(PREFIX)) return raw
-    const header = headerOf(value)
+    const header = await headerOf(value)
     const key = (await keys()).find(({ id }) => id === header?.kid)
     if (header && !key) {
       throw new StorageError(
@@ -69,6 +70,7 @@ export default defineDriver(({ driver, secrets }: EncryptedOptions): Driver => {
   async function seal(name: string, value: string): Promise<string> {
     const [key] = await keys()
     if (!key) return value
+    const { CompactEncrypt } = await import('jose')
     const header = { typ: TYPE, alg: 'dir', enc: 'A256GCM', kid: key.id, name }
     return new CompactEncrypt(new TextEncoder().encode(value)).setProtectedHeader(header).encrypt(key.bytes)
   }
@@ -84,7 +86,8 @@ export default defineDriver(({ driver, secrets }: EncryptedOptions): Driver => {
   }
 })
 
-function headerOf(value: string): Record<string, unknown> | undefined {
+async function headerOf(value: string): Promise<Record<string, unknown> | undefined> {
+  const { decodeProtectedHeader } = await import('jose')
   try {
     return decodeProtectedHeader(value)
   } catch {
@@ -93,6 +96,7 @@ function headerOf(value: string): Record<string, unknown> | undefined {
 }
 
 async function decrypt(value: string, key: Key): Promise<string | undefined> {
+  const { compactDecrypt } = await import('jose')
   try {
     return new TextDecoder('utf-8', { ignoreBOM: true }).decode((await compactDecrypt(value, key.bytes)).plaintext)
   } catch {

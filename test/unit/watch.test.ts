@@ -34,7 +34,7 @@ async function store({ refresh_token, access_token }: { refresh_token: string; a
   const issuedAt = Date.now()
   const record = {
     version: 1,
-    fingerprint: await fingerprintOf(refresh_token),
+    fingerprint: fingerprintOf(refresh_token),
     client_id: yoto.clientId,
     access_token,
     issued_at: new Date(issuedAt).toISOString(),
