@@ -1,4 +1,3 @@
-import { timingSafeEqual } from 'node:crypto'
 import type { TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
@@ -6,6 +5,7 @@ import { countGuesses } from './guesses'
 import {
   digest,
   equal,
+  equalDigests,
   KEEPER_KEY,
   type MadeKey,
   parseMadeKey,
@@ -58,7 +58,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
   const guesses = countGuesses()
   let made: MadeKey | undefined
   const tools = keys.toolKeys.map(({ name, key }) => ({ name, digest: digest(key) }))
-  let owners: Uint8Array | undefined
+  let owners: string | undefined
 
   function requireKey(): void {
     if (!isKeyMissing(keys)) return
@@ -86,13 +86,15 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
 
   const ownerKey = async () => keys.keeperKey ?? (await madeKey()).key
 
-  /** Undefined: nobody's. Every key is compared, whichever fits. */
-  async function holderOf(presented: string): Promise<Holder | undefined> {
-    const shown = digest(presented)
-    const [tool] = tools.filter((one) => timingSafeEqual(shown, one.digest))
-    if (tool) return { tool: tool.name }
+  /** Undefined: no tool's. Every key is compared, whichever fits. */
+  function toolOf(shown: string): Holder | undefined {
+    const [tool] = tools.filter((one) => equalDigests(shown, one.digest))
+    return tool && { tool: tool.name }
+  }
+
+  async function isOwners(shown: string): Promise<boolean> {
     owners ??= digest(await ownerKey())
-    return timingSafeEqual(shown, owners) ? 'owner' : undefined
+    return equalDigests(shown, owners)
   }
 
   /** Read every time, as another instance may have ended the sessions. */
@@ -103,7 +105,9 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
 
   return {
     async identify(presented, address) {
-      const holder = await holderOf(presented) // first: the right key gets in, however many wrong ones came before
+      const shown = digest(presented)
+      // First: the right key gets in, however many wrong ones came before.
+      const holder = toolOf(shown) ?? ((await isOwners(shown)) ? 'owner' : undefined)
       if (!holder) {
         const tooMany = await guesses.count(address)
         if (!tooMany) throw unauthorized('This is not the keeper key.')

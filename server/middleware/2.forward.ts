@@ -15,8 +15,9 @@ interface Cloudflare {
 }
 
 /** On Cloudflare one Durable Object keeps the state and is the only one to change it: it answers, and the Worker hands on. */
-export default eventHandler(async (event) => {
-  if (!hasAlarm) return
+export default eventHandler((event) => (hasAlarm ? forward(event) : undefined))
+
+async function forward(event: H3Event): Promise<Response | undefined> {
   const { request, durable, durableFetch } = event.context.cloudflare as Cloudflare
   if (durable || !durableFetch || STATELESS.has(pathOf(event))) return
   return durableFetch(await copyOf(event, request)).catch((error) => {
@@ -26,7 +27,7 @@ export default eventHandler(async (event) => {
       retryAfter: 1_000,
     })
   })
-})
+}
 
 /** Of some methods Nitro has read the body by now. A redirect is for the caller to follow. */
 async function copyOf(event: H3Event, request: Request): Promise<Request> {

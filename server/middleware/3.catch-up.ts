@@ -1,4 +1,4 @@
-import { eventHandler } from 'h3'
+import { eventHandler, type H3Event } from 'h3'
 import { isOpen } from '../access/guard'
 import { pathOf } from '../http/path-of'
 import { isUnattended } from '../platform'
@@ -8,10 +8,11 @@ import { useService } from '../service'
 const ONLY_LOOKS = '/api/doctor'
 
 /** Where nothing at all runs between requests, what has come due meanwhile is done first: a refresh ahead, a poll, a look at the store. */
-export default eventHandler(async (event) => {
-  if (isUnattended) return
+export default eventHandler((event) => (isUnattended ? undefined : catchUp(event)))
+
+async function catchUp(event: H3Event): Promise<void> {
   const path = pathOf(event)
   if (path === ONLY_LOOKS || (isOpen(path) && path !== '/api/ready')) return
   const service = await useService().catch(() => undefined) // why there is none is each route's to say
   await service?.catchUp()
-})
+}
