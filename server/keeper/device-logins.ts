@@ -144,8 +144,9 @@ export function createDeviceLogins(parts: {
   ): Promise<void> {
     switch (outcome.meaning) {
       case 'pending':
-        open.set(handle, { nextPollAt: wakeAt(login, clock.wall() + login.interval), failures: 0 })
-        return
+        open.set(handle, { nextPollAt: 0, failures: 0 }) // what went wrong before is over
+        // Written, as the next poll may be another process's: this one may have been long on its way.
+        return postpone(handle, login, login.interval)
       case 'slow_down':
         return postpone(handle, { ...login, interval: login.interval + SLOWER }, login.interval + SLOWER)
       case 'expired':

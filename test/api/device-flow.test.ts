@@ -247,6 +247,17 @@ describe.concurrent('a sign-in by code', () => {
     expect(yoto.counts.refresh_ok).toBe(0)
   })
 
+  it('keeps the pace of one though a poll was long on its way', async (context) => {
+    const { yoto, keeper, run } = await scene(context)
+    const other = await run()
+    yoto.inject({ kind: 'delay', ms: 900 }, { grant_type: DEVICE_GRANT, times: 3 })
+    const login = await keeper.start()
+    await other.poll(login) // from now on both poll it
+    await polled(yoto, 4)
+    expect(Math.min(...gaps(yoto))).toBeGreaterThan(1_000 - TOLERANCE)
+    expect(await keeper.status()).toMatchObject({ login: { interval: 1 } })
+  })
+
   it('replaces the one before, which is revoked', async (context) => {
     const { yoto, cwd, keeper } = await scene(context, { signedIn: true })
     const [before, token] = [storedToken(cwd), await keeper.token()]
