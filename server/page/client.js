@@ -192,6 +192,8 @@ function render(moved = false) {
     if (!moved) known.complaint = undefined
     if (view === 'signed_in' && main.dataset.view !== 'signing_in' && !moved && !known.returned) known.result = ''
     const focused = document.activeElement
+    // By the link nobody has moved yet.
+    const isMove = moved && main.dataset.view !== 'loading'
     main.dataset.view = view
     for (const part of main.querySelectorAll('[data-for]')) {
       part.toggleAttribute('hidden', !part.getAttribute('data-for')?.split(' ').includes(view))
@@ -202,8 +204,7 @@ function render(moved = false) {
     if (view !== 'signed_in') dialog.close()
     const isLost = focused !== document.body && focused?.getClientRects().length === 0
     if (view === 'locked') keyInput.focus()
-    // Where nothing had the focus, as with a link that unlocks, there is no place to lose.
-    else if ((moved && focused !== document.body) || isLost) heading.focus()
+    else if (isMove || isLost) heading.focus()
   }
 
   say(html('sentence'), sentence(view))
@@ -346,7 +347,7 @@ async function act(trigger, work) {
   known.complaint = undefined
   known.result = ''
   known.returned = false
-  render()
+  if (main.dataset.view !== 'loading') render() // or the link would show that there is no connection, before it is tried
   try {
     await work()
     failures = 0
