@@ -252,6 +252,24 @@ describe('the snippets', () => {
   })
 })
 
+it('comes by the link straight to the state, and leaves the focus alone', async () => {
+  const page = await openPage(keeper)
+  await page.addInitScript(() => {
+    const views: unknown[] = []
+    Object.assign(window, { views })
+    new MutationObserver(() => views.push(document.querySelector('main')?.dataset.view)).observe(document, {
+      ...{ subtree: true, attributes: true, attributeFilter: ['data-view'] },
+    })
+  })
+  await page.goto('about:blank')
+  await page.goto(`${keeper.url}/#key=${encodeURIComponent(keeper.key)}`)
+  await view(page, 'signed_in')
+  expect(await page.evaluate(() => [Reflect.get(window, 'views'), document.activeElement?.tagName])).toEqual([
+    ['signed_in'],
+    'BODY',
+  ])
+})
+
 describe('a code', () => {
   it('can be left for the other way, and still signs in', async () => {
     const { keeper, yoto } = await startAlone()
