@@ -186,6 +186,20 @@ function stored({ yoto, dir }: Pick<Stage, 'yoto' | 'dir'>): void {
 }
 const HOUR = 3_600_000
 
+/** Two weeks of ordinary life, with a day without Yoto. */
+function lived({ dir }: Pick<Stage, 'dir'>): void {
+  const at = (hours: number) => new Date(Date.now() - hours * HOUR).toISOString()
+  const silence = { kind: 'refresh', outcome: 'not_sent', message: 'Yoto cannot be reached (ENOTFOUND).' }
+  const refreshes = Array.from({ length: 29 }, (_, turn) => 14 * 24 - 12 * turn).filter((ago) => ago < 150 || ago > 200)
+  const events = [
+    { at: at(14 * 24 + 1), kind: 'sign_in', outcome: 'success', message: 'Signed in.' },
+    ...refreshes.slice(0, -1).map((ago) => ({ at: at(ago), kind: 'refresh', outcome: 'ok', message: 'Refreshed.' })),
+    { at: at(186), ...silence, count: 9, last_at: at(156) },
+  ]
+  events.sort((a, b) => a.at.localeCompare(b.at))
+  writeFileSync(join(dir, '.yoto_journal.json'), JSON.stringify(events), { mode: 0o600 })
+}
+
 const FOR_REFRESH = { grant_type: 'refresh_token' }
 
 /** Every refresh is answered so until `heal`; the stand-in reads the very object that it was given. */
@@ -487,7 +501,7 @@ export const pageStates: PageState[] = [
     name: 'signed-in',
     ...{ view: 'signed_in', from: 'signed_out', next: WHEN_SIGNED_IN, byItself: true },
     sentence: SIGNED_IN,
-    set: () => setStage({ pages: true }),
+    set: () => setStage({ pages: true, before: lived }),
     enter: async (_, stage) => {
       await signIn(stage)
       await refresh(stage)
