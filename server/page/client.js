@@ -8,7 +8,7 @@
 import { ask, Failure, now } from './client/ask.js'
 import { forgetDoctor, wireDoctor } from './client/doctor.js'
 import { forgetHistory, keepHistory } from './client/history.js'
-import { button, copy, dated, distance, element, flash, html, make, say, texts } from './client/parts.js'
+import { button, copy, dated, distance, element, flash, html, make, say, texts, worded } from './client/parts.js'
 import { forgetKey, holdKey, wireUseIt } from './client/use-it.js'
 
 /**
@@ -264,8 +264,9 @@ function showProblem(view) {
   const box = html('problem')
   box.hidden = shown.length === 0
   main.toggleAttribute('data-problem', shown.length > 0)
-  if (shown.join('\n') === [...box.children].map((line) => line.textContent).join('\n')) return
-  box.replaceChildren(...shown.map((line) => make('p', {}, line)))
+  if (shown.join('\n') === box.dataset.lines) return
+  box.dataset.lines = shown.join('\n')
+  box.replaceChildren(...shown.map((line) => make('p', {}, ...worded(line))))
 }
 
 /** @param {Login} login */

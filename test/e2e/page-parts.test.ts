@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
@@ -356,6 +356,21 @@ describe('"Check everything"', () => {
     await page.click(byId('doctor-run'))
     await page.waitForSelector(`${byId('doctor-outcome')}:text("2 checks, and all is well.")`)
     expect(await page.locator(`${byId('doctor-checks')} li`).count()).toBe(2)
+  })
+
+  it('shows what the service itself finds, with its commands as such', async () => {
+    chmodSync(join(keeper.cwd, '.yoto_refresh_token'), 0o644)
+    onTestFinished(() => chmodSync(join(keeper.cwd, '.yoto_refresh_token'), 0o600))
+    const { body } = await keeper.json<{ checks: { name: string; ok: boolean; message: string }[] }>('/api/doctor')
+    const page = await openPage(keeper)
+    await view(page, 'signed_in')
+    await page.click(byId('doctor-run'))
+    await page.waitForSelector(`${byId('doctor-checks')} li`)
+    const shown = (await page.locator(`${byId('doctor-checks')} li`).allInnerTexts()).join('\n')
+    for (const { message } of body.checks) expect(shown).toContain(message)
+    const command = page.locator(`${byId('doctor-checks')} .not-ok code`, { hasText: 'chmod 600' })
+    expect(await command.innerText()).toBe(`chmod 600 ${join(keeper.cwd, '.yoto_refresh_token')}`)
+    expect(await page.locator(`${byId('doctor-checks')} li.check`).count()).toBe(body.checks.length)
   })
 
   it('says plainly that it did not work', async () => {

@@ -2,7 +2,7 @@
 /** "Check everything": what the service finds out about itself, problems first. */
 
 import { ask, Failure } from './ask.js'
-import { button, counted, html, make, say, texts } from './parts.js'
+import { button, counted, html, make, say, texts, worded } from './parts.js'
 
 /** @typedef {{ name: string, ok: boolean, message: string, hint?: string }} Check */
 
@@ -53,8 +53,8 @@ function show(checks) {
 
 /** @param {Check} check */
 function item({ ok, message, hint }) {
-  const text = make('div', {}, make('span', { class: 'unseen' }, `${ok ? t.ok : t.notOk}: `), message)
-  if (hint) text.append(make('p', { class: 'help' }, hint))
+  const text = make('div', {}, make('span', { class: 'unseen' }, `${ok ? t.ok : t.notOk}: `), ...worded(message))
+  if (hint) text.append(make('p', { class: 'help' }, ...worded(hint)))
   return make('li', { class: ok ? 'check' : 'check not-ok' }, text)
 }
 

@@ -57,6 +57,11 @@ export function make(tag, attributes = {}, ...content) {
   return node
 }
 
+/** A message of the service's, in which a command stands between backticks. @param {string} text @returns {(string | HTMLElement)[]} */
+export function worded(text) {
+  return text.split('`').map((part, at) => (at % 2 ? make('code', {}, part) : part))
+}
+
 // ---- Dates, in the reader's time zone
 
 const moments = new Intl.DateTimeFormat(locale, {
