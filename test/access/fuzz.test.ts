@@ -3,6 +3,7 @@ import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { place } from '../faults/scene'
@@ -62,9 +63,14 @@ function send({ method, path, headers, body }: Request): Promise<Answer> {
   return new Promise((resolve) => {
     const { hostname, port } = new URL(keeper.url)
     const outgoing = request({ agent, hostname, port, method, path, headers }, (answer) => {
-      let text = ''
-      answer.setEncoding('utf8').on('data', (chunk) => (text += chunk))
-      answer.on('close', () => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: text }))
+      const chunks: Buffer[] = []
+      answer.on('data', (chunk) => chunks.push(chunk))
+      answer.on('close', () => {
+        const { statusCode = 0, headers } = answer
+        const sent = Buffer.concat(chunks)
+        const body = headers['content-encoding'] === 'gzip' && sent.length > 0 ? gunzipSync(sent) : sent
+        resolve({ status: statusCode, headers, body: body.toString() })
+      })
     })
     outgoing.on('error', () => resolve({ status: 0, headers: {}, body: '' }))
     // Other methods' bodies would be sent unframed, as the next request.
