@@ -1,4 +1,4 @@
-import { StorageError } from '../storage/errors'
+import { StorageError, sentence } from '../storage/errors'
 
 /** The codes of DESIGN's error shape, and the HTTP status each is sent with. */
 const STATUS = {
@@ -58,8 +58,4 @@ export class KeeperError extends Error {
 export function fromStorage(error: unknown): unknown {
   if (!(error instanceof StorageError)) return error
   return new KeeperError('storage_unavailable', sentence(error.message), { hint: error.hint })
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 }

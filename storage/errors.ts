@@ -45,3 +45,8 @@ export function fileError(error: unknown, what: string): StorageError {
   const code = given ?? (name === 'NotCapable' ? name : 'unknown error')
   return new StorageError('unavailable', `${what}: ${code}`, MENDS[code])
 }
+
+/** A message that stands for itself. */
+export function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+}

@@ -1,9 +1,9 @@
 import type { TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
+import { sha256 } from '../sha256'
 import { countGuesses } from './guesses'
 import {
-  digest,
   equal,
   equalDigests,
   KEEPER_KEY,
@@ -57,7 +57,7 @@ export function isKeyMissing({ keeperKey, storageWarning }: Pick<Config, 'keeper
 export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = () => {}): Access {
   const guesses = countGuesses()
   let made: MadeKey | undefined
-  const tools = keys.toolKeys.map(({ name, key }) => ({ name, digest: digest(key) }))
+  const tools = keys.toolKeys.map(({ name, key }) => ({ name, digest: sha256(key) }))
   let owners: string | undefined
 
   function requireKey(): void {
@@ -93,7 +93,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
   }
 
   async function isOwners(shown: string): Promise<boolean> {
-    owners ??= digest(await ownerKey())
+    owners ??= sha256(await ownerKey())
     return equalDigests(shown, owners)
   }
 
@@ -105,7 +105,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
 
   return {
     async identify(presented, address) {
-      const shown = digest(presented)
+      const shown = sha256(presented)
       // First: the right key gets in, however many wrong ones came before.
       const holder = toolOf(shown) ?? ((await isOwners(shown)) ? 'owner' : undefined)
       if (!holder) {

@@ -1,6 +1,6 @@
-import { hash } from 'node:crypto'
 import { isStorageError, type TokenStorage } from '../../storage'
 import { hex, randomHex } from '../hex'
+import { sha256 } from '../sha256'
 import { parseJson } from '../yoto/outcome'
 
 export const KEEPER_KEY = '.yoto_keeper_key'
@@ -28,7 +28,7 @@ export async function readOrMake(storage: TokenStorage, key: string, make: () =>
 
 /** Compares without telling by its duration how much was right: both sides are hashed first. */
 export function equal(a: string, b: string): boolean {
-  return equalDigests(digest(a), digest(b))
+  return equalDigests(sha256(a), sha256(b))
 }
 
 /** In constant time. */
@@ -36,14 +36,6 @@ export function equalDigests(a: string, b: string): boolean {
   let difference = a.length ^ b.length
   for (let at = 0; at < a.length; at++) difference |= a.charCodeAt(at) ^ b.charCodeAt(at)
   return difference === 0
-}
-
-/**
- * SHA-256 in hexadecimal. Every request comes by here; every platform has this module of Node's, and Web Crypto would go through a thread
- * for each, at more than what all the rest of an answer costs. Node makes a buffer more slowly than it hashes.
- */
-export function digest(text: string): string {
-  return hash('sha256', text, 'hex')
 }
 
 /** HMAC-SHA-256 in hexadecimal. */

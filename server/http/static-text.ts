@@ -1,5 +1,5 @@
 import { eventHandler, getHeader, sendNoContent, setResponseHeaders } from 'h3'
-import { hex } from '../hex'
+import { sha256 } from '../sha256'
 import { gzip, takesGzip } from './gzip'
 
 interface Prepared {
@@ -31,9 +31,8 @@ export function staticText(text: string, type: string) {
 }
 
 async function prepare(plain: string): Promise<Prepared> {
-  const hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(plain))
   // Weak: one for both encodings of the text.
-  return { etag: `W/"${hex(hash).slice(0, 24)}"`, plain, packed: await gzip(plain) }
+  return { etag: `W/"${sha256(plain).slice(0, 24)}"`, plain, packed: await gzip(plain) }
 }
 
 /** RFC 9110 13.1.2: any of the caller's may match, and weakly. */

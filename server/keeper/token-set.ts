@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto'
+import { sha256 } from '../sha256'
 import type { IssuedTokens } from '../yoto/outcome'
 import type { Clock } from './clock'
 
@@ -22,7 +22,7 @@ export interface TokenSet {
 
 /** SHA-256 of a refresh token in hexadecimal: what records and logs use in its place. */
 export function fingerprintOf(refreshToken: string): string {
-  return hash('sha256', refreshToken, 'hex')
+  return sha256(refreshToken)
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { ApiDocument, Operation } from '../openapi/document'
+import { head } from './head'
 import { type Html, html } from './html'
 
 /** What is shown of a schema. */
@@ -38,18 +39,7 @@ export function docsPage(document: ApiDocument, origin = 'https://keeper.example
   const entries = entriesOf(document)
   return html`<!doctype html>
 <html lang="en">
-  <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta name="color-scheme" content="light dark">
-    <meta name="theme-color" content="#f6f1e8" media="(prefers-color-scheme: light)">
-    <meta name="theme-color" content="#16131f" media="(prefers-color-scheme: dark)">
-    <meta name="referrer" content="no-referrer">
-    <meta name="robots" content="noindex">
-    <title>API · ${info.title}</title>
-    <link rel="icon" href="data:,">
-    <link rel="stylesheet" href="/style.css">
-  </head>
+  ${head(`API · ${info.title}`, 'data:,')}
   <body class="docs">
     <header class="top"><a href="/">${info.title}</a></header>
     <main class="card">

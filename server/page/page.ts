@@ -1,4 +1,5 @@
 import { PAGE_FILES } from './files'
+import { head } from './head'
 import { dataBlock, html } from './html'
 import { texts } from './texts'
 
@@ -10,23 +11,7 @@ export function pageMarkup(): string {
   const t = texts.page
   return html`<!doctype html>
 <html lang="${texts.language}">
-  <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta name="color-scheme" content="light dark">
-    <meta name="theme-color" content="#f6f1e8" media="(prefers-color-scheme: light)">
-    <meta name="theme-color" content="#16131f" media="(prefers-color-scheme: dark)">
-    <meta name="referrer" content="no-referrer">
-    <meta name="robots" content="noindex">
-    <title>${texts.app}</title>
-    <link rel="icon" href="${ICON}">
-    <link rel="stylesheet" href="/style.css">${PAGE_FILES.filter((path) => path.startsWith('/client/')).map(
-      (path) => html`
-    <link rel="modulepreload" href="${path}">`,
-    )}
-    <script type="module" src="/client.js"></script>
-    ${dataBlock('texts', texts.script)}
-  </head>
+  ${head(texts.app, ICON, headOfPage())}
   <body>
     <header class="top">
       <h1>${texts.app}</h1>
@@ -214,6 +199,16 @@ export function pageMarkup(): string {
   </body>
 </html>
 `.markup
+}
+
+/** Its script, with the parts of it at once, and the script's texts. */
+function headOfPage() {
+  return html`${PAGE_FILES.filter((path) => path.startsWith('/client/')).map(
+    (path) => html`
+    <link rel="modulepreload" href="${path}">`,
+  )}
+    <script type="module" src="/client.js"></script>
+    ${dataBlock('texts', texts.script)}`
 }
 
 /** A face on a pixel screen, with one mien a state. */

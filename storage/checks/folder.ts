@@ -1,6 +1,6 @@
 import { readdir, readFile, realpath, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileError } from '../errors'
+import { fileError, sentence } from '../errors'
 import type { Check, Finding } from './check'
 
 /** What can be wrong with a folder of files, beside that it cannot be written. */
@@ -35,7 +35,7 @@ export function folderChecks(options: FolderOptions): Check[] {
 
 function failed(error: unknown, what: string): Finding {
   const { message, hint } = fileError(error, what)
-  return { ok: false, message: `${message.charAt(0).toUpperCase()}${message.slice(1)}.`, hint }
+  return { ok: false, message: sentence(message), hint }
 }
 
 async function volume({ dir, needsVolume }: FolderOptions): Promise<Finding | undefined> {

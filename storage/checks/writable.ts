@@ -1,5 +1,5 @@
 import type { Driver } from 'unstorage'
-import { StorageError } from '../errors'
+import { StorageError, sentence } from '../errors'
 import type { Check, Finding } from './check'
 
 const PROBE = '.yoto_doctor'
@@ -33,8 +33,4 @@ export function writable(driver: Pick<Driver, 'getItemRaw' | 'setItemRaw' | 'rem
   }
 
   return { name: 'writable', look }
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 }
