@@ -393,6 +393,14 @@ export const pageStates: PageState[] = [
     },
   },
   {
+    name: 'code-not-durable',
+    ...{ view: 'signing_in', from: 'signed_out', next: WITH_CODE, byItself: true },
+    sentence: /code/i,
+    problem: NOT_DURABLE,
+    set: () => setStage({ env: RAILWAY }),
+    enter: (_, stage) => begin(stage),
+  },
+  {
     name: 'code-yoto-unreachable',
     ...{ view: 'signing_in', from: 'signed_out', next: WITH_CODE },
     sentence: /code/i,
@@ -610,6 +618,45 @@ export const pageStates: PageState[] = [
       await refresh(stage)
     },
     mend: { how: signIn, view: 'signed_in' },
+  },
+  {
+    name: 'refused-not-durable',
+    ...{ view: 'needs_sign_in', from: 'signed_in', next: BOTH_WAYS, byItself: true },
+    sentence: /no longer accepts the sign-in/,
+    problem: /next deployment[\s\S]*railway volume add/,
+    set: () => setStage({ before: stored, env: RAILWAY }),
+    enter: async (_, stage) => {
+      await revoke(stage)
+      await refresh(stage)
+    },
+  },
+  {
+    name: 'refused-yoto-unreachable',
+    ...{ view: 'needs_sign_in', from: 'signed_in', next: BOTH_WAYS },
+    sentence: /no longer accepts the sign-in/,
+    problem: /Yoto cannot be reached|ECONNREFUSED/,
+    set: () => setStage({ before: stored }),
+    enter: async (page, stage) => {
+      await revoke(stage)
+      await refresh(stage)
+      await page.locator('main[data-view=needs_sign_in]').waitFor()
+      await stage.yoto.pause()
+      await page.click('[data-testid=sign-in]')
+    },
+  },
+  {
+    name: 'refused-misconfigured',
+    ...{ view: 'needs_sign_in', from: 'signed_in', next: BOTH_WAYS },
+    sentence: /no longer accepts the sign-in/,
+    problem: /invalid_client[\s\S]*yoto\.dev/,
+    set: () => setStage({ before: stored }),
+    enter: async (page, stage) => {
+      await revoke(stage)
+      await refresh(stage)
+      await page.locator('main[data-view=needs_sign_in]').waitFor()
+      stage.yoto.inject(INVALID_CLIENT, { path: '/oauth/device/code', times: 99 })
+      await page.click('[data-testid=sign-in]')
+    },
   },
   {
     name: 'token-unreadable',
