@@ -76,30 +76,43 @@ function attempt(call: ApiCall, limits: Limits, mayReuse: boolean): Promise<Inco
       const connected = () => clearTimeout(connecting)
       if (outgoing.reusedSocket) connected()
       else socket.once(protocol === 'https:' ? 'secureConnect' : 'connect', connected)
-    })
-    outgoing.on('timeout', () => {
-      // Is it the caller's turn?
-      const mayRead = response && response.readableLength > 0
-      const maySend = !response && body && !body.readableEnded && !outgoing.writableNeedDrain
-      if (mayRead || maySend) outgoing.setTimeout(limits.silence)
-      else outgoing.destroy(new KeeperError('yoto_timeout', `Nothing came from Yoto for ${limits.silence / 1000} s.`))
+
+      // Node passes these on until the answer is complete (lib/_http_client.js): an upload that takes longer would stand still.
+      const goOn = () => void outgoing.emit('drain')
+      let wasCallersTurn = false
+      const giveUp = () => {
+        const mayRead = response && response.readableLength > 0
+        const maySend = (!response || response.complete) && body && !body.readableEnded && socket.writableLength === 0
+        const isCallersTurn = Boolean(mayRead || maySend)
+        // Whose turn only just came has not been silent for long.
+        if (isCallersTurn || wasCallersTurn) socket.setTimeout(limits.silence)
+        else outgoing.destroy(new KeeperError('yoto_timeout', `Nothing came from Yoto for ${limits.silence / 1000} s.`))
+        wasCallersTurn = isCallersTurn
+      }
+      socket.on('drain', goOn).on('timeout', giveUp)
+      outgoing.once('close', () => socket.off('drain', goOn).off('timeout', giveUp))
     })
     outgoing.once('response', (answer) => {
       response = answer
       resolve(answer)
       if (!body || (answer.statusCode ?? 0) < 400) return
-      body.unpipe(outgoing) // a refusal: the rest is not wanted (RFC 9112 9.5)
-      body.resume()
+      skip(body) // a refusal: the rest is not wanted (RFC 9112 9.5)
       answer.once('end', () => outgoing.destroy())
     })
     outgoing.on('error', reject)
     outgoing.once('close', () => {
       clearTimeout(connecting)
       if (!mayReuse) agent.destroy()
-      body?.resume() // nobody reads the rest, and the caller may still be sending it
+      if (body) skip(body) // nobody reads the rest, and the caller may still be sending it
     })
 
     if (body) body.pipe(outgoing)
     else outgoing.end()
   })
+}
+
+/** In this order: the end of its last pipe makes a stream pause. */
+function skip(body: Readable): void {
+  body.unpipe()
+  body.resume()
 }

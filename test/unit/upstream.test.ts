@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type ApiCall, sendToApi } from '../../server/proxy/node-upstream'
-import { type Handler, startApiServer } from '../support/api-server'
+import { type Arrival, type Handler, startApiServer } from '../support/api-server'
 
 // The time limits of a call to Yoto's API, made short: whoever's turn it is counts.
 
@@ -61,6 +61,13 @@ describe('Yoto', () => {
   })
 })
 
+/** A thousand bytes, and then more than any buffer on the way holds. */
+async function* inTwoParts(between: () => Promise<unknown>) {
+  yield Buffer.alloc(1_000)
+  await between()
+  for (let n = 0; n < 50; n++) yield Buffer.alloc(100_000)
+}
+
 describe('a caller', () => {
   it('that is slow to send is waited for', async () => {
     const slowly = async function* () {
@@ -91,6 +98,32 @@ describe('a caller', () => {
     })
     await pipeline(answer, reader)
     expect(bytes).toBe(50_000_000)
+  })
+
+  it('that is answered before it has sent all is waited for, and the rest arrives', async () => {
+    let arrival: Arrival | undefined
+    const answer = await send(
+      (_, response, noted) => {
+        arrival = noted
+        response.writeHead(303, { location: '/elsewhere' }).end('there')
+      },
+      { method: 'POST', body: Readable.from(inTwoParts(() => sleep(LONG))) },
+    )
+    expect((await answer.toArray()).join('')).toBe('there')
+    await expect.poll(() => arrival, { timeout: 10_000 }).toMatchObject({ bytes: 5_001_000, end: 'whole' })
+  })
+
+  it.each([
+    ['closes the connection', (_, response) => response.writeHead(303, { connection: 'close' }).end('there')],
+    ['takes no more', (incoming, response) => response.writeHead(303).end('there') && incoming.pause()],
+  ] as [string, Handler][])('has the rest of its upload taken where Yoto answers and %s', async (_, answerEarly) => {
+    let goOn = () => {}
+    const answered = new Promise<void>((resolve) => (goOn = resolve))
+    const body = Readable.from(inTwoParts(() => answered))
+    const answer = await send(answerEarly, { method: 'POST', body })
+    expect((await answer.toArray()).join('')).toBe('there')
+    goOn()
+    await expect.poll(() => body.readableEnded, { timeout: 10_000 }).toBe(true)
   })
 
   it('that goes away ends the call', async () => {
