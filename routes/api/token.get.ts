@@ -3,6 +3,7 @@ import Negotiator from 'negotiator'
 import { defineRouteMeta } from 'nitropack/runtime'
 import * as v from 'valibot'
 import { KeeperError } from '../../server/errors'
+import type { TokenSet } from '../../server/keeper/token-set'
 import { useService } from '../../server/service'
 
 const TEXT = 'text/plain; charset=utf-8'
@@ -47,7 +48,8 @@ defineRouteMeta({
  * it should have left, as far as Yoto issues such; `expires_in` says how many it has.
  */
 export default eventHandler(async (event) => {
-  const minTtl = v.safeParse(MinTtl, getQuery(event).min_ttl)
+  const asked = event.path.includes('?') ? getQuery(event).min_ttl : undefined
+  const minTtl = v.safeParse(MinTtl, asked)
   if (!minTtl.success) throw new KeeperError('bad_request', 'min_ttl must be a whole number of seconds.')
   const { keeper } = await useService()
   const set = await keeper.accessToken((minTtl.output ?? 0) * 1000)
@@ -56,14 +58,26 @@ export default eventHandler(async (event) => {
     setResponseHeader(event, 'content-type', TEXT)
     return set.accessToken
   }
-  return {
+  setResponseHeader(event, 'content-type', 'application/json')
+  return jsonOf(set, Math.max(0, Math.floor(keeper.snapshot().timeLeft / 1000)))
+})
+
+/** The latest answer: for a second it is the same for everybody. */
+const latest = new WeakMap<TokenSet, { expiresIn: number; json: string }>()
+
+function jsonOf(set: TokenSet, expiresIn: number): string {
+  const before = latest.get(set)
+  if (before?.expiresIn === expiresIn) return before.json
+  const json = JSON.stringify({
     access_token: set.accessToken,
     token_type: 'Bearer',
-    expires_in: Math.max(0, Math.floor(keeper.snapshot().timeLeft / 1000)),
+    expires_in: expiresIn,
     expires_at: new Date(set.expiresAt).toISOString(),
     scope: set.scope,
-  }
-})
+  })
+  latest.set(set, { expiresIn, json })
+  return json
+}
 
 /** RFC 9110 12.5.1; whoever asks for neither, or for both alike, gets JSON. */
 function prefersText(accept: string | undefined): boolean {

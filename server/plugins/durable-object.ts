@@ -14,7 +14,7 @@ let setBefore: number | undefined
 
 /**
  * On Cloudflare: starts the service within the Durable Object, and has it woken when there is something to do. The Worker, which may
- * share this memory with it, never gets to the service (middleware/2.forward.ts).
+ * share this memory with it, never gets to the service (front/forward.ts).
  */
 export default defineNitroPlugin(({ hooks }) => {
   if (!hasAlarm) return

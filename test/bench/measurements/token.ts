@@ -1,98 +1,87 @@
 import { fileURLToPath } from 'node:url'
 import { buildApp } from '../build-app'
-import { type Load, load, type Result } from '../load'
-import { type Program, type Server, serve } from '../processes'
+import { loadAnew, type Result } from '../load'
+import type { Program } from '../processes'
 import { expectSame, securityHeadersOf } from '../same'
-import { AUTHORIZATION, KEY, type Scene } from '../scene'
+import { KEY, type Scene } from '../scene'
 import type { Row } from '../table'
 import { inTurns, ratios, spreadOf } from '../turns'
+
+const PATH = '/api/token'
+const LOADS = { many: { connections: 32, duration: 2 }, one: { connections: 1, duration: 1 } }
+type Results = Record<keyof typeof LOADS, Result>[]
 
 /** `GET /api/token` of a valid token, beside routes that answer the same bytes with less in front of them. */
 export async function token(scene: Scene, rounds: number): Promise<Row[]> {
   const { program, token } = await scene.signedIn()
-  const service = await serve(program)
-  const again = await serve(program)
+  const headers = await securityHeadersOf(program, PATH)
   const env = { BENCH_TOKEN: token.access_token, BENCH_EXPIRES_AT: token.expires_at }
-  const headers = await securityHeadersOf(`${service.url}/api/token`)
-  const guardedEnv = { ...env, KEEPER_KEY: KEY, BENCH_HEADERS: JSON.stringify(headers) }
-  const servers = {
-    service,
-    bare: await serve(await nitro('bare', env)),
-    guarded: await serve(await nitro('guarded', guardedEnv)),
-    again,
-    http: await serve({ entry: fileURLToPath(new URL('../apps/node-http.mjs', import.meta.url)), env }),
-  }
-  for (const server of Object.values(servers)) await expectSame(service.url, server.url, '/api/token')
-  await expectSame(service.url, servers.guarded.url, '/api/token', Object.keys(headers))
+  const guard = { ...env, KEEPER_KEY: KEY, BENCH_HEADERS: JSON.stringify(headers) }
+  const nitroRoute = { entry: `${await buildApp('bare')}/index.mjs`, env }
+  const guardedRoute = { entry: `${await buildApp('guarded')}/index.mjs`, env: guard }
+  const nodeServer = { entry: fileURLToPath(new URL('../apps/node-http.mjs', import.meta.url)), env }
+  for (const other of [nitroRoute, nodeServer]) await expectSame(program, other, PATH)
+  await expectSame(program, guardedRoute, PATH, Object.keys(headers))
 
-  const many = await underLoad(servers, { connections: 32, duration: 2 }, rounds)
-  const one = await underLoad(servers, { connections: 1, duration: 1 }, rounds)
-  for (const server of Object.values(servers)) await server.stop()
+  const turn = (program: Program) => () => loadAnew(program, PATH, LOADS)
+  const { service, bare, guarded, again, http } = await inTurns(
+    {
+      service: turn(program),
+      bare: turn(nitroRoute),
+      guarded: turn(guardedRoute),
+      again: turn(program),
+      http: turn(nodeServer),
+    },
+    rounds,
+  )
 
-  const rate = (results: Result[]) => results.map(({ requestsPerSecond }) => requestsPerSecond)
-  const p99 = (results: Result[]) => results.map((result) => result.p99)
-  const p50 = (results: Result[]) => results.map((result) => result.p50)
+  const rate = (results: Results) => results.map(({ many }) => many.requestsPerSecond)
+  const p99 = (results: Results) => results.map(({ many }) => many.p99)
+  const p50 = (results: Results) => results.map(({ one }) => one.p50)
   const what = '`GET /api/token`, 32 connections'
-  const perSecond = (other: Result[]) => `${inThousands(rate(many.service))} / ${inThousands(rate(other))} k/s`
-  const control = ratios(rate(many.again), rate(many.service))
+  const perSecond = (other: Results) => `${inThousands(rate(service))} / ${inThousands(rate(other))} k/s`
+  const control = ratios(rate(again), rate(service))
   return [
     {
       what: `${what}: requests/s`,
       beside: 'Nitro route behind the minimal guard',
-      figures: perSecond(many.guarded),
-      result: ratios(rate(many.service), rate(many.guarded)),
+      figures: perSecond(guarded),
+      result: ratios(rate(service), rate(guarded)),
       target: { comparison: '>=', value: 1 },
       control,
     },
     {
       what: `${what}: requests/s`,
       beside: 'bare Nitro route',
-      figures: perSecond(many.bare),
-      result: ratios(rate(many.service), rate(many.bare)),
+      figures: perSecond(bare),
+      result: ratios(rate(service), rate(bare)),
       target: { comparison: '>=', value: 0.8 },
       control,
     },
     {
       what: `${what}: requests/s`,
       beside: 'bare `node:http`',
-      figures: perSecond(many.http),
-      result: ratios(rate(many.service), rate(many.http)),
+      figures: perSecond(http),
+      result: ratios(rate(service), rate(http)),
       control,
     },
     {
       what: `${what}: p99`,
       beside: 'bare Nitro route',
-      figures: inMs(p99(many.service), p99(many.bare)),
-      result: ratios(p99(many.service), p99(many.bare)),
+      figures: inMs(p99(service), p99(bare)),
+      result: ratios(p99(service), p99(bare)),
       target: { comparison: '<=', value: 1.3 },
-      control: ratios(p99(many.again), p99(many.service)),
+      control: ratios(p99(again), p99(service)),
     },
     {
       what: '`GET /api/token`, 1 connection: median latency',
       beside: 'bare Nitro route',
-      figures: inMs(p50(one.service), p50(one.bare)),
-      result: ratios(p50(one.service), p50(one.bare)),
+      figures: inMs(p50(service), p50(bare)),
+      result: ratios(p50(service), p50(bare)),
       target: { comparison: '<=', value: 1.2 },
-      control: ratios(p50(one.again), p50(one.service)),
+      control: ratios(p50(again), p50(service)),
     },
   ]
-}
-
-async function nitro(name: 'bare' | 'guarded', env: Record<string, string>): Promise<Program> {
-  return { entry: `${await buildApp(name)}/index.mjs`, env }
-}
-
-/** All of them run all the time, and one at a time is asked. The first turn warms up. */
-async function underLoad<Name extends string>(
-  servers: Record<Name, Server>,
-  how: Pick<Load, 'connections' | 'duration'>,
-  rounds: number,
-): Promise<Record<Name, Result[]>> {
-  const names = Object.keys(servers) as Name[]
-  const turn = (name: Name) => () => load({ ...how, url: `${servers[name].url}/api/token`, headers: AUTHORIZATION })
-  const contestants = Object.fromEntries(names.map((name) => [name, turn(name)])) as Record<Name, () => Promise<Result>>
-  await inTurns(contestants, 1)
-  return inTurns(contestants, rounds)
 }
 
 function inThousands(rates: number[]): string {

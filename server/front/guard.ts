@@ -1,12 +1,15 @@
-import { eventHandler, getCookie, getHeader, handleCors } from 'h3'
+import { getCookie, getHeader, type H3Event, handleCors } from 'h3'
 import { callerAddress } from '../access/caller-address'
 import { admit, isOpen } from '../access/guard'
 import { SESSION_COOKIE } from '../access/session-cookie'
 import { pathOf } from '../http/path-of'
 import { useService } from '../service'
 
-/** In front of every route: what is not on the list of what is open asks for a key. */
-export default eventHandler(async (event) => {
+/**
+ * What is not on the list of what is open asks for a key.
+ * @throws KeeperError as `admit` does
+ */
+export async function guard(event: H3Event): Promise<void> {
   const path = pathOf(event)
   if (isOpen(path)) return
   const { access, config, journal } = await useService()
@@ -27,7 +30,7 @@ export default eventHandler(async (event) => {
   const options = { dev: import.meta.dev ?? false, publicUrls: config.publicUrls }
   const holder = await admit(caller, access, options)
   if (typeof holder === 'object') journal.count('access', 'tool', `${holder.tool} asked.`)
-})
+}
 
 function corsFor(origin: string): Parameters<typeof handleCors>[1] {
   return {

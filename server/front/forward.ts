@@ -1,8 +1,7 @@
-import { eventHandler, type H3Event, readRawBody } from 'h3'
+import { type H3Event, readRawBody } from 'h3'
 import { KeeperError } from '../errors'
 import { pathOf } from '../http/path-of'
 import { PAGE_FILES } from '../page/files'
-import { hasAlarm } from '../platform'
 
 /** What the Worker answers by itself; the page asks for the rest. */
 const STATELESS = new Set([...PAGE_FILES, '/api/health'])
@@ -14,10 +13,12 @@ interface Cloudflare {
   durableFetch?: (request: Request) => Promise<Response>
 }
 
-/** On Cloudflare one Durable Object keeps the state and is the only one to change it: it answers, and the Worker hands on. */
-export default eventHandler((event) => (hasAlarm ? forward(event) : undefined))
-
-async function forward(event: H3Event): Promise<Response | undefined> {
+/**
+ * On Cloudflare one Durable Object keeps the state and is the only one to change it: it answers, and the Worker hands on.
+ * @returns its answer; undefined where this is the object itself, or no state is needed
+ * @throws KeeperError `storage_unavailable`
+ */
+export async function forward(event: H3Event): Promise<Response | undefined> {
   const { request, durable, durableFetch } = event.context.cloudflare as Cloudflare
   if (durable || !durableFetch || STATELESS.has(pathOf(event))) return
   return durableFetch(await copyOf(event, request)).catch((error) => {

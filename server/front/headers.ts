@@ -1,4 +1,4 @@
-import { eventHandler, getRequestProtocol, setResponseHeader, setResponseHeaders } from 'h3'
+import { getRequestProtocol, type H3Event, setResponseHeader } from 'h3'
 
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
@@ -11,17 +11,17 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ')
 
-const HEADERS = {
+const HEADERS = Object.entries({
   'content-security-policy': CONTENT_SECURITY_POLICY,
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
   'cache-control': 'no-store',
-}
+})
 
 /** On every answer, errors included. Only the page's own files may be stored, and they say so themselves. */
-export default eventHandler((event) => {
-  setResponseHeaders(event, HEADERS)
+export function setSecurityHeaders(event: H3Event): void {
+  for (const [name, value] of HEADERS) setResponseHeader(event, name, value)
   if (getRequestProtocol(event) === 'https') {
     setResponseHeader(event, 'strict-transport-security', 'max-age=31536000')
   }
-})
+}
