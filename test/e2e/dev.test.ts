@@ -21,6 +21,7 @@ let port: string
 let yoto: StandIn
 let api: ApiServer
 let stop: () => Promise<void>
+let log = ''
 
 beforeAll(async () => {
   port = String(await freePort())
@@ -40,9 +41,13 @@ beforeAll(async () => {
       YOTO_AUTH_URL: yoto.url,
       YOTO_API_URL: api.url,
     },
-    stdio: 'ignore',
+    stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   })
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (text) => {
+      log += text
+    })
   stop = async () => {
     if (child.pid && child.exitCode === null) {
       process.kill(-child.pid, 'SIGKILL')
@@ -50,13 +55,14 @@ beforeAll(async () => {
     }
   }
   process.on('exit', () => child.pid && child.exitCode === null && process.kill(-child.pid, 'SIGKILL'))
-  await waitUntil(
-    async () => (await fetch(`http://127.0.0.1:${port}/api/health`).catch(() => undefined))?.status === 200,
-    {
-      what: 'the development server answered',
-      timeout: 45_000,
-    },
-  )
+  // Nitro lets a request wait until the first build is ready.
+  const isHealthy = async () => {
+    const signal = AbortSignal.timeout(240_000)
+    return (await fetch(`http://127.0.0.1:${port}/api/health`, { signal }).catch(() => undefined))?.status === 200
+  }
+  await waitUntil(isHealthy, { what: 'the development server answered', timeout: 240_000 }).catch((error: Error) => {
+    throw new Error(`${error.message}; its log:\n${log}`)
+  })
 })
 
 afterAll(async () => {

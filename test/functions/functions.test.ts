@@ -18,7 +18,7 @@ async function noted({ stored }: Scene): Promise<string[]> {
 
 const presets: Preset[] = ['vercel', 'netlify', 'aws-lambda']
 
-beforeAll(() => Promise.all(presets.map(entryOf)), 120_000)
+beforeAll(() => Promise.all(presets.map(entryOf)))
 
 describe.each(presets)('%s', (preset) => {
   describe.concurrent('without what it needs', () => {

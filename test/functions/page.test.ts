@@ -1,7 +1,7 @@
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startBrowser } from '../support/browser'
-import { type Preset, setScene } from './scene'
+import { entryOf, type Preset, setScene } from './scene'
 
 // The page of a function, whose polls finish the sign-in.
 
@@ -9,14 +9,13 @@ const presets: Preset[] = ['vercel', 'netlify', 'aws-lambda']
 
 let browser: Browser
 beforeAll(async () => {
+  await Promise.all(presets.map(entryOf))
   browser = await startBrowser()
 })
 afterAll(() => browser.close())
 
 describe.each(presets)('%s', (preset) => {
-  it('signs in with the printed link alone, and says that the tab has to stay open', {
-    timeout: 120_000,
-  }, async (context) => {
+  it('signs in with the printed link alone, and says that the tab has to stay open', async (context) => {
     const { yoto, start, stored } = await setScene(context, preset, 'nobody')
     const keeper = await start({ KEEPER_KEY: '', PUBLIC_URL: 'https://keeper.example' })
     await (await fetch(`${keeper.url}/api/auth/status`)).text()
@@ -34,7 +33,7 @@ describe.each(presets)('%s', (preset) => {
     expect(await stored('.yoto_refresh_token')).toBe(yoto.currentRefreshToken())
   })
 
-  it('shows which variables to set where there is no store', { timeout: 120_000 }, async (context) => {
+  it('shows which variables to set where there is no store', async (context) => {
     const scene = await setScene(context, preset, 'nobody')
     scene.store = {}
     const keeper = await scene.start()

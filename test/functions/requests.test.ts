@@ -21,7 +21,7 @@ describe.each(presets)('%s', (preset) => {
     cleanUps.push(() => api.stop())
     const scene = await setScene({ onTestFinished: (clean) => cleanUps.unshift(clean) }, preset, 'valid')
     keeper = await scene.start({ YOTO_API_URL: api.url })
-  }, 120_000)
+  })
   beforeEach(() => {
     api.answer = (incoming, response) => incoming.once('end', () => response.end('{}'))
   })

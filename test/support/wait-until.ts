@@ -5,7 +5,7 @@ type Truthy<T> = Exclude<T, false | 0 | '' | null | undefined>
 /** Asks again every 25 ms until the answer is truthy: a test waits for what it needs, never for a guessed time. */
 export async function waitUntil<T>(
   condition: () => T | Promise<T>,
-  { timeout = 15_000, what }: { timeout?: number; what: string },
+  { timeout = 30_000, what }: { timeout?: number; what: string },
 ): Promise<Truthy<T>> {
   const deadline = performance.now() + timeout
   for (;;) {
