@@ -12,6 +12,9 @@ const ENTRIES: Record<string, string> = {
   'cloudflare-durable': 'cloudflare-durable.ts',
 }
 
+/** What the first token needs: in the chunk that is loaded first, and not in ones of their own that are loaded when it is asked for. */
+const AT_THE_START = /\/(storage\/files|routes\/api\/token\.get)\.ts$/
+
 // Nothing here depends on where the process runs: this file is evaluated at build time and frozen into the output.
 // What does depend on it is read by server/config.ts and mounted by server/plugins/ when the process starts.
 export default defineNitroConfig({
@@ -40,6 +43,14 @@ export default defineNitroConfig({
     ({ options }) => {
       const entry = ENTRIES[options.preset]
       if (entry) options.entry = join(options.srcDir, 'server/entries', entry)
+    },
+    ({ hooks }) => {
+      hooks.hook('rollup:before', (_, { output }) => {
+        const { manualChunks: groupOf, chunkFileNames: nameOf } = output
+        if (typeof groupOf !== 'function' || typeof nameOf !== 'function') return // a preset that makes one chunk of all
+        output.manualChunks = (id, meta) => (AT_THE_START.test(id) ? 'nitro' : groupOf(id, meta))
+        output.chunkFileNames = (chunk) => (chunk.name === 'nitro' ? 'chunks/nitro/[name].mjs' : nameOf(chunk))
+      })
     },
     // `npm run doctor` in a container that has the output and nothing else.
     ({ options, hooks }) => {

@@ -1,7 +1,7 @@
 import type { Backend, TokenStorage } from '../storage'
 import { type Access, createAccess } from './access/access'
 import type { Config } from './config'
-import { createDoctor, type Doctor } from './doctor/doctor'
+import type { Doctor } from './doctor/doctor'
 import { fromStorage, KeeperError } from './errors'
 import { type BrowserLogins, createBrowserLogins } from './keeper/browser-logins'
 import { systemClock } from './keeper/clock'
@@ -22,7 +22,8 @@ export interface Service {
   deviceLogins: DeviceLogins
   browserLogins: BrowserLogins
   journal: Journal
-  doctor: Doctor
+  /** Loaded when it is first asked for. */
+  doctor(): Promise<Doctor>
   /** Does what has come due; for where nothing runs between requests. Never throws. */
   catchUp(): Promise<void>
   /** When `catchUp` has something to do next, in milliseconds since 1970; undefined: not before the next request. */
@@ -60,6 +61,7 @@ export async function createService(config: Config, backend: Backend, storage: T
   // Each in a loop of its own: none waits for another.
   const stop = isProcess ? parts.map(({ tick }) => every(TICK, tick)) : []
   let catchingUp: Promise<void> | undefined
+  let doctor: Promise<Doctor> | undefined
 
   return {
     config,
@@ -69,7 +71,12 @@ export async function createService(config: Config, backend: Backend, storage: T
     deviceLogins,
     browserLogins,
     journal,
-    doctor: createDoctor({ config, place: backend.place, keeper, clock, storageChecks: backend.checks }),
+    doctor() {
+      doctor ??= import('./doctor/doctor').then(({ createDoctor }) =>
+        createDoctor({ config, place: backend.place, keeper, clock, storageChecks: backend.checks }),
+      )
+      return doctor
+    },
     catchUp() {
       const done = () => {
         catchingUp = undefined

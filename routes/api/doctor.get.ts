@@ -18,4 +18,7 @@ defineRouteMeta({
   },
 })
 
-export default eventHandler(async () => ({ checks: await (await useService()).doctor.examine() }))
+export default eventHandler(async () => {
+  const doctor = await (await useService()).doctor()
+  return { checks: await doctor.examine() }
+})

@@ -2,7 +2,7 @@ import type { TokenStorage } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { sha256 } from '../sha256'
-import { countGuesses } from './guesses'
+import type { Guesses } from './guesses'
 import {
   equal,
   equalDigests,
@@ -55,7 +55,8 @@ export function isKeyMissing({ keeperKey, storageWarning }: Pick<Config, 'keeper
  * @param noteRefusal called when wrong keys begin to be answered with `too_many_requests`
  */
 export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = () => {}): Access {
-  const guesses = countGuesses()
+  /** Loaded when the first wrong key is shown. */
+  let guesses: Promise<Guesses> | undefined
   let made: MadeKey | undefined
   const tools = keys.toolKeys.map(({ name, key }) => ({ name, digest: sha256(key) }))
   let owners: string | undefined
@@ -109,7 +110,8 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
       // First: the right key gets in, however many wrong ones came before.
       const holder = toolOf(shown) ?? ((await isOwners(shown)) ? 'owner' : undefined)
       if (!holder) {
-        const tooMany = await guesses.count(address)
+        guesses ??= import('./guesses').then(({ countGuesses }) => countGuesses())
+        const tooMany = await (await guesses).count(address)
         if (!tooMany) throw unauthorized('This is not the keeper key.')
         if (tooMany.first) noteRefusal()
         throw new KeeperError('too_many_requests', 'Too many wrong keys were shown.', {

@@ -1,7 +1,7 @@
 import type { Check, Finding } from '../../storage'
 import type { Config } from '../config'
 import type { Keeper, Snapshot } from '../keeper/keeper'
-import { describe } from '../keeper/status'
+import { standingOf } from '../keeper/standing'
 import { unknownScopes } from '../yoto/scopes'
 
 /** How the sign-in stands, as `/api/auth/status` says it. */
@@ -19,7 +19,7 @@ async function snapshotOf(keeper: Keeper): Promise<Snapshot> {
 }
 
 function signIn(config: Config, now: Snapshot): Finding {
-  const { state, problem, message, hint } = describe(config, now)
+  const { state, problem, message, hint } = standingOf(config, now)
   // That files do not last is for `volume` to say.
   if (state === 'signed_in' && (problem === undefined || problem === 'not_durable')) return { ok: true, message }
   return { ok: false, message, hint: hint ?? mendOf(config, state, problem) }

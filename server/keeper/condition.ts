@@ -1,6 +1,6 @@
 import type { Config } from '../config'
 import type { Snapshot } from './keeper'
-import { describe } from './status'
+import { standingOf } from './standing'
 import { lifetime } from './token-set'
 
 /** What the owner is told of. */
@@ -15,7 +15,7 @@ export type Seen = { condition: Condition | 'signed_out'; hint?: string }
  * @returns undefined while it is open: not configured; a token runs out and no refresh has failed yet; one has failed with time to spare
  */
 export function conditionOf(config: Config, now: Snapshot): Seen | undefined {
-  const { state, problem, hint } = describe(config, now)
+  const { state, problem, hint } = standingOf(config, now)
   switch (state) {
     case 'not_configured':
       return undefined

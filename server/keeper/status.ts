@@ -3,14 +3,10 @@ import { isKeyMissing } from '../access/access'
 import type { Config } from '../config'
 import { isUnattended } from '../platform'
 import type { DeviceLogins } from './device-logins'
-import { type Keeper, notConfigured, type Snapshot } from './keeper'
+import type { Keeper, Snapshot } from './keeper'
+import { type Standing, standingOf } from './standing'
 
-export interface Status {
-  authenticated: boolean
-  message: string
-  state: 'signed_in' | 'signed_out' | 'needs_sign_in' | 'not_configured'
-  problem?: 'yoto_unreachable' | 'misconfigured' | 'not_saved' | 'not_durable'
-  hint?: string
+export interface Status extends Standing {
   login?: {
     device_code: string
     user_code: string
@@ -50,7 +46,7 @@ export async function statusOf(
   const { set, timeLeft, refreshAt } = now
   const live = set && timeLeft > 0 ? set : undefined
   return {
-    ...describe(config, now),
+    ...standingOf(config, now),
     login: login && {
       device_code: login.handle,
       user_code: login.login.user_code,
@@ -68,58 +64,6 @@ export async function statusOf(
     redirect_uri: redirectUri,
     storage: storageOf(config, place, now),
   }
-}
-
-/** What is said of the sign-in at that moment, on the page and in notices. */
-export function describe(
-  config: Config,
-  now: Snapshot,
-): Pick<Status, 'authenticated' | 'message' | 'state' | 'problem' | 'hint'> {
-  const { kept, timeLeft, refusal, unusable, trouble, notSaved, storage } = now
-  const authenticated = timeLeft > 0 && config.clientId !== undefined
-  if (!config.clientId) {
-    const { message, hint } = notConfigured()
-    return { authenticated: false, state: 'not_configured', message, hint }
-  }
-  if (unusable && !(kept && storage)) {
-    const { message, hint } = unusable
-    return { authenticated: false, state: 'needs_sign_in', message, hint }
-  }
-  if (refusal !== undefined) {
-    return {
-      authenticated,
-      state: 'needs_sign_in',
-      message: `Yoto no longer accepts the sign-in: sign in again. (${refusal})`,
-    }
-  }
-  const problem = notSaved ?? storage
-  if (!kept) {
-    const message = problem ? `Nobody is signed in. ${problem.message}` : 'Nobody is signed in.'
-    return { authenticated: false, state: 'signed_out', message, hint: problem?.hint, problem: durability(config) }
-  }
-  const state = 'signed_in'
-  if (problem) {
-    const where = notSaved ? 'The sign-in is in memory only. ' : ''
-    return { authenticated, state, problem: 'not_saved', message: `${where}${problem.message}`, hint: problem.hint }
-  }
-  if (trouble && trouble.kind !== 'storage') {
-    const message = authenticated
-      ? `Signed in, but the token cannot be renewed now. ${trouble.error.message}`
-      : trouble.error.message
-    return { authenticated, state, problem: trouble.kind, message, hint: trouble.error.hint }
-  }
-  return {
-    authenticated,
-    state,
-    message: authenticated
-      ? `Signed in to Yoto; the token is renewed ${isUnattended ? 'by itself' : 'when it is asked for'}.`
-      : 'Signed in; a new token is being fetched.',
-    problem: durability(config),
-  }
-}
-
-function durability(config: Config): 'not_durable' | undefined {
-  return config.storageWarning ? 'not_durable' : undefined
 }
 
 function storageOf(config: Config, place: string, now: Snapshot): Status['storage'] {
