@@ -3,6 +3,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FOR_REFRESH, type Scene, setScene } from '../faults/scene'
 import type { Keeper } from '../support/keeper-process'
+import { waitUntil } from '../support/wait-until'
 
 // What programs ask for most: a token, in the form they want, with as much life as they need.
 
@@ -58,6 +59,13 @@ describe('the form of a token', () => {
       expect(answer.headers.get('content-type')).toBe('application/json')
       expect(JSON.parse(body)).toMatchObject({ access_token: first.access_token, token_type: 'Bearer' })
     }
+  })
+
+  it('says what is left of it now, to later callers less', async () => {
+    const { keeper } = shared
+    const { expires_in } = (await ask(keeper)).body
+    const later = async () => (await ask(keeper)).body.expires_in < expires_in
+    await waitUntil(later, { what: 'less was left' })
   })
 
   it('lets a shell take it with TOKEN=$(curl …), and see a failure as one', async (context) => {

@@ -66,7 +66,7 @@ export const CHECKS: Check[] = [
       for (const [path, type, part] of [
         ['/', 'text/html', '<script'],
         ['/style.css', 'text/css', '{'],
-        ['/client.js', 'text/javascript', 'tick'],
+        ['/client.js', 'text/javascript', './client/ask.js'],
         ['/client/ask.js', 'text/javascript', 'fetch'],
       ] as const) {
         const { status, headers, text } = await send(at, path, { key: '' })
