@@ -35,7 +35,7 @@ export function mountSmallDisk(dir: string, size = 'size=64k'): SmallDisk {
       }
     },
     free: () => rmSync(filler),
-    readOnly: (yes) => execFileSync('mount', ['-o', `remount,${yes ? 'ro' : 'rw'}`, dir], { stdio: 'pipe' }),
+    readOnly: (yes) => remount(dir, yes ? 'ro' : 'rw'),
     /** Lays it over another folder too, as it is, until the returned function is called. */
     cover(other) {
       execFileSync('mount', ['--bind', dir, other], { stdio: 'pipe' })
@@ -43,6 +43,18 @@ export function mountSmallDisk(dir: string, size = 'size=64k'): SmallDisk {
       return () => unmount(other)
     },
     unmount: () => unmount(dir),
+  }
+}
+
+/** Refused as busy for as long as a file in it is open for writing, as the journal's or a lease's may just be. */
+function remount(dir: string, mode: 'ro' | 'rw'): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      execFileSync('mount', ['-o', `remount,${mode}`, dir], { stdio: 'pipe' })
+      return
+    } catch (error) {
+      if (attempt === 500 || !/busy/.test(String((error as { stderr?: Buffer }).stderr))) throw error
+    }
   }
 }
 
