@@ -15,7 +15,6 @@ import { buildForCloudflare, count, envFor, KEY, type Keeper, newFolder, signIn,
 // The output of the preset cloudflare-durable in workerd: what is different there from a process that runs on.
 
 const REFRESH = { grant_type: 'refresh_token' }
-const SOME = { timeout: 30_000 }
 
 let built: string
 beforeAll(async () => {
@@ -105,20 +104,20 @@ describe('signing in', () => {
 })
 
 describe('the alarm', () => {
-  it('refreshes ahead, with nobody asking', SOME, async () => {
+  it('refreshes ahead, with nobody asking', async () => {
     const { yoto } = await signedIn({ expiresIn: 4 })
     await waitUntil(() => yoto.counts.refresh_ok >= 4, { what: 'four refreshes', timeout: 20_000 })
     expect(yoto.counts).toMatchObject({ refresh_refused: 0, refresh_reused: 0 })
   })
 
-  it('refreshes ahead in an object that had been put away meanwhile', { timeout: 60_000 }, async () => {
+  it('refreshes ahead in an object that had been put away meanwhile', async () => {
     const { yoto, keeper } = await signedIn({ expiresIn: 32 }) // workerd puts an idle one away after 10 to 20 s
     await waitUntil(() => yoto.counts.refresh_ok >= 1, { what: 'a refresh', timeout: 45_000 })
     expect(count(keeper, 'start ok'), 'the alarm has started it anew, in the same memory').toBe(2)
     expect(yoto.counts).toMatchObject({ refresh_refused: 0, refresh_reused: 0 })
   })
 
-  it('goes on trying while Yoto is away, and goes on when it is back', SOME, async () => {
+  it('goes on trying while Yoto is away, and goes on when it is back', async () => {
     const { yoto, keeper } = await signedIn({ expiresIn: 4 })
     await yoto.pause()
     // workerd does not tell a connection that was never made from one that broke.
@@ -131,7 +130,7 @@ describe('the alarm', () => {
     await tokenOf(keeper)
   })
 
-  it('takes up what a failed request has left to do', SOME, async () => {
+  it('takes up what a failed request has left to do', async () => {
     const { yoto, keeper } = await signedIn()
     await sleep(10_000) // before, the sign-in is answer enough
     await yoto.pause()
@@ -140,7 +139,7 @@ describe('the alarm', () => {
     await waitUntil(() => yoto.counts.refresh_ok === 1, { what: 'it was refreshed' })
   })
 
-  it('keeps nobody waiting while it refreshes ahead', SOME, async () => {
+  it('keeps nobody waiting while it refreshes ahead', async () => {
     const { yoto, keeper } = await signedIn({ expiresIn: 12 })
     const hold = yoto.hold(REFRESH)
     await hold.reached
@@ -150,14 +149,14 @@ describe('the alarm', () => {
     hold.release()
   })
 
-  it('repeats a refresh whose answer was lost', SOME, async () => {
+  it('repeats a refresh whose answer was lost', async () => {
     const { yoto, keeper } = await signedIn({ expiresIn: 6, leewayMs: 10_000 })
     yoto.inject({ kind: 'reset-after' }, REFRESH)
     await waitUntil(() => count(keeper, 'refresh ok') >= 1, { what: 'it was refreshed' })
     expect(yoto.counts.refresh_reused).toBe(0)
   })
 
-  it('ends with a refusal, and tells the owner', SOME, async () => {
+  it('ends with a refusal, and tells the owner', async () => {
     const owner = await startApiServer()
     onTestFinished(() => owner.stop())
     const { yoto, keeper } = await signedIn({ expiresIn: 4 }, { NOTIFY_URL: `${owner.url}/topic` })
@@ -173,7 +172,7 @@ describe('the alarm', () => {
 })
 
 describe('the object', () => {
-  it('makes one refresh for two hundred calls at the end of a token', SOME, async () => {
+  it('makes one refresh for two hundred calls at the end of a token', async () => {
     const { yoto, keeper, cwd } = await signedIn({ expiresIn: 3 })
     await keeper.stop() // no alarm comes first
     await sleep(3_000)

@@ -103,7 +103,7 @@ describe.concurrent('a sign-in', () => {
     expect(yoto.refreshes).toBeGreaterThan(10)
     await keeper.stop()
     await yoto.stop()
-  }, 90_000)
+  })
 
   it('goes on by itself when Yoto was down at the start', async () => {
     const yoto = await startStandIn()

@@ -191,7 +191,6 @@ describe.each(presets)('%s', (preset) => {
     /** Each look at the store costs, with Upstash even money: once in 5 seconds, and in 50. */
     it.for([['Redis', 10_000], ...(preset === 'aws-lambda' ? [['Upstash', 60_000] as const] : [])] as const)(
       'knows of a sign-out in another one: on %s within %i ms',
-      { timeout: 90_000 },
       async ([store, timeout], context) => {
         const scene = await setScene(context, preset, 'valid')
         if (store === 'Redis') scene.store = { REDIS_URL: scene.redis.url }

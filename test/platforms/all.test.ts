@@ -40,7 +40,7 @@ for (const preset of asked.filter((one) => process.env.PLATFORMS || existsSync(a
     return building
   }
 
-  describe(preset, { timeout: 60_000 }, () => {
+  describe(preset, () => {
     it('is built', async ({ task }) => {
       task.meta.preset = preset
       task.meta.runtime = await platform.runtime()
