@@ -31,6 +31,13 @@ export default defineNitroPlugin((nitroApp) => {
       setTimeout(() => process.exit(0), 200)
     })
   }
+  // Nitro's entry logs it, and lets the process go on unheard, to an end that looks like success.
+  process.on('uncaughtException', async ({ syscall, code, port }: NodeJS.ErrnoException & { port?: number }) => {
+    if (syscall !== 'listen' || import.meta.dev) return
+    console.error(`Port ${port} cannot be listened on (${code}): set PORT to another, or stop what has it.`)
+    await close()
+    process.exit(1)
+  })
 })
 
 /** @param objectStorage that of the Durable Object that this runs in */

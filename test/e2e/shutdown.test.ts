@@ -1,11 +1,13 @@
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { describe, expect, it, type TestContext } from 'vitest'
-import { type Keeper, startKeeper } from '../support/keeper-process'
+import { BUILT_SERVER, type Keeper, startKeeper } from '../support/keeper-process'
 import { type Hold, type StandIn, startStandIn } from '../support/stand-in'
 import { waitUntil } from '../support/wait-until'
 
@@ -89,6 +91,26 @@ it('waits for a sign-in in the browser whose code is being exchanged', { timeout
   await hold.reached
   browser.destroy()
   await endsAfter(hold, keeper, yoto)
+})
+
+it('ends with 1 where its port is taken, says so, and leaves the token alone', async (context) => {
+  const yoto = await startStandIn()
+  const first = await startKeeper()
+  const cwd = mkdtempSync(join(tmpdir(), 'shutdown-'))
+  context.onTestFinished(async () => {
+    await Promise.all([yoto.stop(), first.kill()])
+    rmSync(cwd, { recursive: true })
+  })
+  const { refresh_token } = yoto.seed()
+  writeFileSync(join(cwd, '.yoto_refresh_token'), refresh_token)
+  const { PATH = '', HOME = '' } = process.env
+  const PORT = new URL(first.url).port
+  const env = { PATH, HOME, HOST: '127.0.0.1', PORT, YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url }
+  const second = await promisify(execFile)(process.execPath, [BUILT_SERVER], { cwd, env }).catch((error) => error)
+  expect(second).toMatchObject({ code: 1, stderr: expect.stringContaining(`Port ${PORT} cannot be listened on`) })
+  expect(yoto.counts.refresh_ok).toBe(0)
+  expect(readFileSync(join(cwd, '.yoto_refresh_token'), 'utf8')).toBe(refresh_token)
+  expect((await first.json('/api/health')).status).toBe(200)
 })
 
 /** Told to end, it waits for what is held back, and what that brings is stored whole. */

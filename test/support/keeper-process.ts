@@ -5,12 +5,13 @@ import { chownSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { waitUntil } from './wait-until'
 
 /** The production build as a process of its own, as a platform would start it, with nothing of the test's environment. */
 
-const BUILT_SERVER = fileURLToPath(new URL('../../.output/server/index.mjs', import.meta.url))
+export const BUILT_SERVER = fileURLToPath(new URL('../../.output/server/index.mjs', import.meta.url))
 const DEFAULT_KEY = 'test-keeper-key-0123456789'
 
 export interface KeeperOptions {
@@ -72,7 +73,11 @@ export async function startKeeper(options: KeeperOptions = {}): Promise<Keeper> 
   const request = (path: string, init: RequestInit = {}) => {
     const headers = new Headers(init.headers)
     if (key && !headers.has('authorization')) headers.set('authorization', `Bearer ${key}`)
-    return fetch(url + path, { ...init, headers })
+    return fetch(url + path, { ...init, headers }).catch(async (error) => {
+      await sleep(100) // the end of a process is told after that of its connections
+      const ended = child.signalCode ?? child.exitCode
+      throw ended === null ? error : new Error(`the service has ended (${ended}); its log:\n${log}`, { cause: error })
+    })
   }
   const kill = (signal: NodeJS.Signals = 'SIGKILL') => {
     child.kill(signal)
@@ -114,13 +119,18 @@ export async function startKeeper(options: KeeperOptions = {}): Promise<Keeper> 
   }
 }
 
+/** Ports of one of Vitest's workers; each has some of its own, as two that look at the same moment would both find the same one free. */
+const PORTS = 2_500
+const firstPort = 12_000 + (Number(process.env.VITEST_POOL_ID ?? 0) % 8) * PORTS
+let portsGiven = randomInt(PORTS)
+
 /**
  * A port that nobody listens on now; the service is told its port rather than asked for it. Below the range that the kernel takes
  * outgoing connections' ports from, or one of those might have it by the time the service listens.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(12_000, 32_000)
+    const port = firstPort + (portsGiven++ % PORTS)
     const server = createServer().listen(port, '127.0.0.1')
     const listens = await once(server, 'listening').then(
       () => true,
