@@ -74,9 +74,9 @@ export async function startKeeper(options: KeeperOptions = {}): Promise<Keeper> 
     const headers = new Headers(init.headers)
     if (key && !headers.has('authorization')) headers.set('authorization', `Bearer ${key}`)
     return fetch(url + path, { ...init, headers }).catch(async (error) => {
-      await sleep(100) // the end of a process is told after that of its connections
-      const ended = child.signalCode ?? child.exitCode
-      throw ended === null ? error : new Error(`the service has ended (${ended}); its log:\n${log}`, { cause: error })
+      const ended = await Promise.race([exited, sleep(100)]) // told after the end of its connections
+      if (!ended) throw error
+      throw new Error(`the service has ended (${ended.signal ?? ended.code}); its log:\n${log}`, { cause: error })
     })
   }
   const kill = (signal: NodeJS.Signals = 'SIGKILL') => {
