@@ -45,8 +45,8 @@ interface Unsaved {
 
 /** What the keeper knows at one moment; everything that is said of the sign-in is derived from it. */
 export interface Snapshot {
-  /** A refresh token is kept. */
-  kept: boolean
+  /** A refresh token is kept, as far as the store could last be read; undefined: it never could, or what lies there is no token. */
+  kept: boolean | undefined
   set?: TokenSet
   timeLeft: number
   /** Milliseconds since 1970. */
@@ -110,6 +110,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
   let current: TokenSet | undefined
   let refusal: string | undefined
   let unusable: KeeperError | undefined
+  /** The store was read, and holds no token; what cannot be read afterwards does not change that. */
+  let isVacant = false
   /** Since when, by the monotonic clock. */
   let trouble: (Trouble & { since: number }) | undefined
   let failures = 0
@@ -223,7 +225,10 @@ export function createKeeper(parts: KeeperParts): Keeper {
   function cannotRead(error: unknown): KeeperError {
     unusable = fromStorage(error) as KeeperError
     // What cannot be read may still be there; what is no token has replaced the one we had.
-    if (unusable.code === 'needs_sign_in') forget()
+    if (unusable.code === 'needs_sign_in') {
+      forget()
+      isVacant = false
+    }
     return unusable
   }
 
@@ -242,6 +247,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
   function forget(): void {
     known = undefined
+    isVacant = true
     current = undefined
     refusal = undefined
     trouble = undefined
@@ -716,7 +722,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
     snapshot() {
       return {
-        kept: known !== undefined,
+        kept: known !== undefined || (isVacant ? false : undefined),
         set: current,
         timeLeft: current ? timeLeft(current, clock) : 0,
         refreshAt: current && current.expiresAt - refreshAheadAt(current, config.refreshInterval),

@@ -19,7 +19,7 @@ export function standingOf(config: Config, now: Snapshot): Standing {
     const { message, hint } = notConfigured()
     return { authenticated: false, state: 'not_configured', message, hint }
   }
-  if (unusable && !(kept && storage)) {
+  if (unusable && kept === undefined) {
     const { message, hint } = unusable
     return { authenticated: false, state: 'needs_sign_in', message, hint }
   }

@@ -267,6 +267,36 @@ describe.concurrent('a folder', () => {
     expect(scene.refreshes()).toHaveLength(1)
   })
 
+  it('goes away while nobody is signed in: that is what is said, with the mend, until somebody signs in again', async (context) => {
+    const scene = await setScene(context, 'none', { leftover: false })
+    const { dir, yoto } = scene
+    rmSync(join(dir, TOKEN))
+    const keeper = await scene.start()
+    for (const turn of ['at the start', 'after a sign-out']) {
+      renameSync(dir, `${dir}-away`)
+      await expectStorageTrouble(keeper, scene, /mount the volume/)
+      expect(await askStatus(keeper), turn).toMatchObject({
+        state: 'signed_out',
+        message: expect.stringMatching(/^Nobody is signed in\. Cannot read/),
+      })
+      renameSync(`${dir}-away`, dir)
+      await waitUntil(async () => (await askReady(keeper)).status === 200, { what: 'the service was ready again' })
+      expect(await askStatus(keeper), turn).toMatchObject({ state: 'signed_out', message: 'Nobody is signed in.' })
+      await signIn(keeper, yoto)
+      await expectSignedIn(keeper, scene)
+      await signOut(keeper)
+    }
+  })
+
+  it('goes away after what lay there was no token: nobody is said to have signed out', async (context) => {
+    const scene = await setScene(context, 'none')
+    writeFileSync(join(scene.dir, TOKEN), '')
+    const keeper = await scene.start()
+    renameSync(scene.dir, `${scene.dir}-away`)
+    await expectStorageTrouble(keeper, scene, /mount the volume/)
+    expect((await askStatus(keeper)).state).toBe('needs_sign_in')
+  })
+
   it('is replaced by an empty one: the sign-in is saved again', async (context) => {
     const scene = await setScene(context, 'valid')
     const { dir, first } = scene

@@ -360,6 +360,15 @@ export const pageStates: PageState[] = [
     },
   },
   {
+    name: 'signed-out-unreadable',
+    ...{ view: 'signed_out', from: 'signed_out', next: BOTH_WAYS, byItself: true },
+    sentence: /Nobody is signed in\. \.yoto_refresh_token is a directory/,
+    problem: /Move \.yoto_refresh_token away/,
+    set: () => setStage(),
+    enter: async (_, { dir }) => mkdirSync(join(dir, '.yoto_refresh_token')),
+    mend: { how: async ({ dir }) => rmSync(join(dir, '.yoto_refresh_token'), { recursive: true }), view: 'signed_out' },
+  },
+  {
     name: 'signed-out-yoto-unreachable',
     ...{ view: 'signed_out', from: 'signed_out', next: BOTH_WAYS },
     sentence: NOBODY,
