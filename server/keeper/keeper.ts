@@ -137,17 +137,23 @@ export function createKeeper(parts: KeeperParts): Keeper {
   let refreshing: Promise<void> | undefined
   let seeking: Promise<void> | undefined
   let queue: Promise<unknown> = Promise.resolve()
+  /** What may take long: begun, or waiting for its turn. */
   let underway = 0
   let closing = false
 
   // --- one at a time -------------------------------------------------------------------------------------------------
 
   /** Within this process: after everything that was begun before. */
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    underway++
-    const turn = queue.then(work).finally(() => underway--)
+  function afterOthers<T>(work: () => Promise<T>): Promise<T> {
+    const turn = queue.then(work)
     queue = turn.catch(() => {})
     return turn
+  }
+
+  /** The same, for what may take long: who asks meanwhile is answered from memory. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    underway++
+    return afterOthers(work).finally(() => underway--)
   }
 
   /** Over all processes. Undefined when `unless` made the lease unnecessary. Work that finds the lease lost is begun anew. */
@@ -300,13 +306,13 @@ export function createKeeper(parts: KeeperParts): Keeper {
     }
   }
 
+  /** A look that has begun may have missed what was saved since: whoever comes later waits for the next one. */
   async function seek(): Promise<void> {
     if ((known && refusal === undefined) || underway > 0) return
-    seeking ??= inTurn(look)
-      .catch(() => {})
-      .finally(() => {
-        seeking = undefined
-      })
+    seeking ??= afterOthers(() => {
+      seeking = undefined
+      return look()
+    }).catch(() => {})
     await seeking
   }
 
@@ -738,8 +744,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
       if (underway > 0) return refreshing?.catch(() => {})
       if (unsaved) {
         if (clock.monotonic() >= unsaved.notBefore) await inTurnWithLease(saveUnsaved).catch(() => {})
-      } else if (isLookDue()) await inTurn(look).catch(() => {})
-      if (unwritable) await inTurn(probe)
+      } else if (isLookDue()) await afterOthers(look).catch(() => {})
+      if (unwritable) await afterOthers(probe)
       if (owed) await inTurnWithLease(payOwed).catch(() => {})
       if (isRefreshDue()) await refresh().catch(() => {})
     },

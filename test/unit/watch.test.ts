@@ -130,6 +130,39 @@ it('a sign-in elsewhere is seen before anybody is told that there is none, with 
   expect(read).not.toHaveBeenCalled()
 })
 
+it('a sign-in elsewhere is seen by whoever asks after it, though a look has begun before it', async () => {
+  for (const begin of [(keeper: Keeper) => keeper.tick(), (keeper: Keeper) => keeper.seek()]) {
+    for (const key of await storage.getKeys()) await storage.removeItem(key)
+    const keeper = await startKeeper()
+    passed += MINUTE
+    const first = holdFirstRead()
+    const begun = begin(keeper)
+    await first.reached
+    const another = yoto.seed()
+    await store(another)
+    const asked = keeper.accessToken()
+    first.release()
+    await begun
+    expect((await asked).accessToken).toBe(another.access_token)
+  }
+})
+
+/** Has read the store, and is slow to say what it found. */
+function holdFirstRead() {
+  let reach = () => {}
+  let release = () => {}
+  const reached = new Promise<void>((resolve) => (reach = resolve))
+  const released = new Promise<void>((resolve) => (release = resolve))
+  const read = storage.getItemRaw
+  vi.spyOn(storage, 'getItemRaw').mockImplementationOnce(async (...given) => {
+    const found = await read(...given)
+    reach()
+    await released
+    return found
+  })
+  return { reached, release }
+}
+
 it('a store that was away is found again within a second', async () => {
   const keeper = await startKeeper()
   const read = vi.spyOn(storage, 'getItemRaw').mockRejectedValue(new StorageError('unavailable', 'it is away'))
