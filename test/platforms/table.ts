@@ -12,7 +12,7 @@ export default class Table implements Reporter {
     const rows = [
       ['', ...presets],
       ...checks.map((check) => [check, ...presets.map((preset) => wordFor(find(preset, check)))]),
-      ['kB, gzip', ...presets.map((preset) => ((find(preset)?.meta().size ?? 0) / 1024).toFixed(0))],
+      ['kB, gzip', ...presets.map((preset) => ((find(preset)?.meta().size ?? 0) / 1000).toFixed(0))],
     ]
     console.log(`\n${aligned(rows)}\n`)
     for (const preset of presets) {
