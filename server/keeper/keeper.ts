@@ -104,14 +104,12 @@ const TRUSTED_AFTER_RENEWAL = 300_000
 
 export function createKeeper(parts: KeeperParts): Keeper {
   const { config, storage, lease, journal, clock, watchInterval, isUnattended = true, removeLeftovers } = parts
-  /** The refresh token in the store, as last seen. */
-  let known: StoredToken | undefined
+  /** The refresh token in the store, as last seen; null: there was none; undefined: nothing could be read, or what is no token. */
+  let known: StoredToken | null | undefined
   /** The access token in memory; may have run out. */
   let current: TokenSet | undefined
   let refusal: string | undefined
   let unusable: KeeperError | undefined
-  /** The store was read, and holds no token; what cannot be read afterwards does not change that. */
-  let isVacant = false
   /** Since when, by the monotonic clock. */
   let trouble: (Trouble & { since: number }) | undefined
   let failures = 0
@@ -233,7 +231,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     // What cannot be read may still be there; what is no token has replaced the one we had.
     if (unusable.code === 'needs_sign_in') {
       forget()
-      isVacant = false
+      known = undefined
     }
     return unusable
   }
@@ -252,8 +250,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
   }
 
   function forget(): void {
-    known = undefined
-    isVacant = true
+    known = null
     current = undefined
     refusal = undefined
     trouble = undefined
@@ -728,7 +725,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
     snapshot() {
       return {
-        kept: known !== undefined || (isVacant ? false : undefined),
+        kept: known === undefined ? undefined : known !== null,
         set: current,
         timeLeft: current ? timeLeft(current, clock) : 0,
         refreshAt: current && current.expiresAt - refreshAheadAt(current, config.refreshInterval),
