@@ -11,6 +11,7 @@ import { createKeeper, type Keeper } from './keeper/keeper'
 import { createNotices } from './keeper/notices'
 import { createPendingLogins } from './keeper/pending-logins'
 import { isProcess, isUnattended } from './platform'
+import { yotoOf } from './yoto/yoto'
 
 /** Everything that the routes call, put together once a process. */
 export interface Service {
@@ -47,7 +48,17 @@ export async function createService(config: Config, backend: Backend, storage: T
   )
   const { watchInterval, removeLeftovers } = backend
   const lease = backend.lease('token')
-  const keeper = createKeeper({ config, storage, lease, journal, clock, watchInterval, isUnattended, removeLeftovers })
+  const keeper = createKeeper({
+    config,
+    storage,
+    lease,
+    journal,
+    clock,
+    yoto: yotoOf(config, clock.wall),
+    watchInterval,
+    isUnattended,
+    removeLeftovers,
+  })
   const pending = createPendingLogins({ config, storage, keeper, clock })
   const deviceLogins = createDeviceLogins({ config, pending, lease: backend.lease('login'), keeper, journal, clock })
   const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })

@@ -101,7 +101,7 @@ export function createBrowserLogins(parts: {
 
     const sent = { wall: clock.wall(), monotonic: clock.monotonic() }
     const { code_verifier: verifier, redirect_uri: redirectUri } = login
-    const answer = await exchangeCode(config, { code: wayBack.code, verifier, redirectUri })
+    const answer = await exchangeCode(config, { code: wayBack.code, verifier, redirectUri }, clock.wall)
     switch (answer.meaning) {
       case 'tokens': {
         if (!answer.tokens.refreshToken) return note('wrong_scope', 'Yoto issued no refresh token.')

@@ -124,7 +124,7 @@ export function createDeviceLogins(parts: {
     await postpone(handle, login, login.interval)
     await held.check()
     const sent = { wall: clock.wall(), monotonic: clock.monotonic() }
-    const outcome = await pollDeviceCode(config, login.device_code)
+    const outcome = await pollDeviceCode(config, login.device_code, clock.wall)
     if (outcome.meaning !== 'tokens') return react(handle, login, outcome)
     if (!outcome.tokens.refreshToken) {
       const message =

@@ -2,8 +2,7 @@ import { type HeldLease, isStorageError, type Lease, StorageError, type TokenSto
 import type { Config } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import type { IssuedTokens } from '../yoto/outcome'
-import { sendRefresh } from '../yoto/refresh'
-import { revoke } from '../yoto/revoke'
+import type { Yoto } from '../yoto/yoto'
 import { type Clock, wallTimeOf } from './clock'
 import type { Journal } from './journal'
 import {
@@ -25,6 +24,9 @@ export interface KeeperParts {
   lease: Lease
   journal: Journal
   clock: Clock
+  yoto: Yoto
+  /** From 0 to 1, as Math.random. */
+  random?(): number
   /** Milliseconds between two looks at the store while all is well. */
   watchInterval: number
   /** False: nothing runs between requests. What is begun is waited for then. */
@@ -103,7 +105,8 @@ const UNREADABLE_PAUSE = 60_000
 const TRUSTED_AFTER_RENEWAL = 300_000
 
 export function createKeeper(parts: KeeperParts): Keeper {
-  const { config, storage, lease, journal, clock, watchInterval, isUnattended = true, removeLeftovers } = parts
+  const { config, storage, lease, journal, clock, yoto, watchInterval } = parts
+  const { random = Math.random, isUnattended = true } = parts
   /** The refresh token in the store, as last seen; null: there was none; undefined: nothing could be read, or what is no token. */
   let known: StoredToken | null | undefined
   /** The access token in memory; may have run out. */
@@ -181,7 +184,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     keptLease = undefined
     const held = await lease.acquire({ unless })
     if (held && !leftoversRemoved) {
-      await removeLeftovers().catch(() => {})
+      await parts.removeLeftovers().catch(() => {})
       leftoversRemoved = true
     }
     return held
@@ -433,7 +436,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
   async function settleConflict(set: TokenSet, held: HeldLease): Promise<void> {
     const seen = await takeOver()
     if (seen.lost || (!seen.stored && !seen.record)) return keep(set, null, held)
-    if (!sharesFate(set, seen, !(await isLost(held)))) await revoke(config, set.refreshToken)
+    if (!sharesFate(set, seen, !(await isLost(held)))) await yoto.revoke(set.refreshToken)
     closeRecord(seen)
     const what = seen.stored ? 'replaced' : 'removed'
     journal.add(
@@ -533,7 +536,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     if (outcome.meaning === 'unknown' || lostOne || mayHaveRotated) intentFound = true
     else await writeRecord(storage, record).catch(() => {})
     journal.add('refresh', outcome.meaning, outcome.message)
-    throw inTrouble(troubleOf(outcome, failures++))
+    throw inTrouble(troubleOf(outcome, failures++, random))
   }
 
   /** What is known about a token; where its record is about another, that is nothing. */
@@ -549,7 +552,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     for (let lostOne = false; ; lostOne = true) {
       await held.check()
       const sent = { wall: clock.wall(), monotonic: clock.monotonic() }
-      const outcome = await sendRefresh(config, token)
+      const outcome = await yoto.refresh(token)
       if (outcome.meaning !== 'unknown' || lostOne) return { outcome, sent, lostOne }
       journal.add('refresh', 'unknown', `${outcome.message} Trying again at once.`)
     }
@@ -683,7 +686,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
         // Rule 9, but for a family that is dead already or would not die alone. A new sign-in that is not saved yet needs the old one.
         if (!old || old === set.refreshToken || wasRefused || unsaved) return
         const stored = { raw: old, token: old, fingerprint: fingerprintOf(old) }
-        if (!sharesFate(set, { stored, record: oldRecord, lost: false })) revoking = revoke(config, old)
+        if (!sharesFate(set, { stored, record: oldRecord, lost: false })) revoking = yoto.revoke(old)
       })
       await done.catch((error) => {
         if (!(error instanceof StorageError)) throw error
@@ -698,7 +701,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
       const done = await inTurnWithLease(async (held) => {
         const kept =
           unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token ?? known?.token
-        const revoked = kept !== undefined && config.clientId !== undefined && (await revoke(config, kept))
+        const revoked = kept !== undefined && config.clientId !== undefined && (await yoto.revoke(kept))
         await held.check()
         const record: TokenRecord = {
           version: 1,

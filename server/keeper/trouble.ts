@@ -19,8 +19,13 @@ export const STORAGE_PAUSE = 1_000
 /**
  * The reaction to an answer that is neither tokens nor a refusal (rule 7).
  * @param failures how many attempts in a row have failed before this one
+ * @param random from 0 to 1, as Math.random: the jitter
  */
-export function troubleOf(outcome: Exclude<Outcome, { meaning: 'tokens' | 'refused' }>, failures: number): Trouble {
+export function troubleOf(
+  outcome: Exclude<Outcome, { meaning: 'tokens' | 'refused' }>,
+  failures: number,
+  random: () => number,
+): Trouble {
   const { meaning, message } = outcome
   switch (meaning) {
     case 'misconfigured': {
@@ -33,7 +38,7 @@ export function troubleOf(outcome: Exclude<Outcome, { meaning: 'tokens' | 'refus
       return { kind: 'yoto_unreachable', error, pause, told: true }
     }
     default: {
-      const pause = backoff(failures)
+      const pause = backoff(failures, random)
       const code = meaning === 'not_sent' ? 'yoto_unreachable' : outcome.code
       return {
         kind: 'yoto_unreachable',
@@ -49,6 +54,6 @@ export function troubleOf(outcome: Exclude<Outcome, { meaning: 'tokens' | 'refus
  * Milliseconds until the next attempt: 1 s, 2 s, 4 s … 5 min, each with jitter, so that instances do not come back together.
  * @param failures how many attempts in a row have failed before this one
  */
-export function backoff(failures: number): number {
-  return Math.min(1_000 * 2 ** failures, LONGEST_BACKOFF) * (0.5 + Math.random() / 2)
+export function backoff(failures: number, random: () => number = Math.random): number {
+  return Math.min(1_000 * 2 ** failures, LONGEST_BACKOFF) * (0.5 + random() / 2)
 }

@@ -23,10 +23,14 @@ export function authorizationUrl(
   return `${config.authUrl}/authorize?${query}`
 }
 
-/** Exchanges the code once (RFC 6749 4.1.3, RFC 7636 4.5). Never throws; a code is good for one try. */
+/**
+ * Exchanges the code once (RFC 6749 4.1.3, RFC 7636 4.5). Never throws; a code is good for one try.
+ * @param now the wall clock, for a Retry-After that is a date
+ */
 export async function exchangeCode(
   config: Config,
   { code, verifier, redirectUri }: { code: string; verifier: string; redirectUri: string },
+  now: () => number,
 ): Promise<PollOutcome> {
   const answer = await post(`${config.authUrl}/oauth/token`, {
     grant_type: 'authorization_code',
@@ -37,5 +41,5 @@ export async function exchangeCode(
     redirect_uri: redirectUri,
     audience: config.audience,
   })
-  return classifyPoll(answer, Date.now())
+  return classifyPoll(answer, now())
 }

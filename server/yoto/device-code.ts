@@ -75,8 +75,11 @@ function hintFor(error: string | undefined): string {
   return error === 'unauthorized_client' ? `${mendOf(error)} Or sign in without a code.` : mendOf(error)
 }
 
-/** Asks once whether the person has agreed (RFC 8628 3.4). Never throws. */
-export async function pollDeviceCode(config: Config, deviceCode: string): Promise<PollOutcome> {
+/**
+ * Asks once whether the person has agreed (RFC 8628 3.4). Never throws.
+ * @param now the wall clock, for a Retry-After that is a date
+ */
+export async function pollDeviceCode(config: Config, deviceCode: string, now: () => number): Promise<PollOutcome> {
   const answer = await post(`${config.authUrl}/oauth/token`, {
     grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
     client_id: config.clientId,
@@ -84,7 +87,7 @@ export async function pollDeviceCode(config: Config, deviceCode: string): Promis
     device_code: deviceCode,
     audience: config.audience,
   })
-  return classifyPoll(answer, Date.now())
+  return classifyPoll(answer, now())
 }
 
 /** RFC 8628 3.5's errors, whatever the status; everything else as for any other grant. */

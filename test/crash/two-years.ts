@@ -8,6 +8,7 @@ import { readConfig } from '../../server/config'
 import { createJournal, JOURNAL } from '../../server/keeper/journal'
 import { createKeeper } from '../../server/keeper/keeper'
 import { REFRESH_TOKEN, TOKEN_SET } from '../../server/keeper/records'
+import { yotoOf } from '../../server/yoto/yoto'
 import { openFiles } from '../../storage/files'
 import { waitUntil } from '../support/wait-until'
 
@@ -68,6 +69,7 @@ async function run({ url, clientId, refreshToken, rotations }: Order): Promise<R
     lease: backend.lease('token'),
     journal,
     clock,
+    yoto: yotoOf(config, clock.wall),
     watchInterval: backend.watchInterval,
     removeLeftovers: backend.removeLeftovers,
   })

@@ -5,6 +5,7 @@ import { readConfig } from '../../server/config'
 import { createKeeper, type Keeper } from '../../server/keeper/keeper'
 import { fingerprintOf } from '../../server/keeper/token-set'
 import { createService } from '../../server/service'
+import { yotoOf } from '../../server/yoto/yoto'
 import { type Backend, type Lease, StorageError, type TokenStorage } from '../../storage'
 import { type StandIn, startStandIn } from '../support/stand-in'
 import { waitUntil } from '../support/wait-until'
@@ -61,6 +62,7 @@ async function startKeeper(isUnattended = true): Promise<Keeper> {
       flush: async () => {},
     },
     clock: { wall: Date.now, monotonic: () => passed },
+    yoto: yotoOf(config(), Date.now),
     watchInterval: MINUTE,
     isUnattended,
     removeLeftovers: async () => {},
