@@ -1,4 +1,4 @@
-import type { Backend, TokenStorage } from '../storage'
+import type { Backend } from '../storage'
 import { type Access, createAccess } from './access/access'
 import type { Config } from './config'
 import type { Doctor } from './doctor/doctor'
@@ -39,18 +39,18 @@ const LONGEST_FAREWELL = 10_000
 const TICK = 250
 
 /** Puts the parts together, reads what is stored, and begins to look after it. */
-export async function createService(config: Config, backend: Backend, storage: TokenStorage): Promise<Service> {
+export async function createService(config: Config, backend: Backend): Promise<Service> {
   const clock = systemClock
   const print = (line: string) => console.log(line)
-  const journal = createJournal(storage, backend.lease('journal'), print, isProcess)
-  const access = createAccess(storage, config, () =>
+  const { store, watchInterval, removeLeftovers } = backend
+  const journal = createJournal(store, backend.lease('journal'), print, isProcess)
+  const access = createAccess(store, config, () =>
     journal.add('access', 'refused', 'Too many wrong keys were shown; they are refused for a minute.'),
   )
-  const { watchInterval, removeLeftovers } = backend
   const lease = backend.lease('token')
   const keeper = createKeeper({
     config,
-    storage,
+    store,
     lease,
     journal,
     clock,
@@ -59,10 +59,10 @@ export async function createService(config: Config, backend: Backend, storage: T
     isUnattended,
     removeLeftovers,
   })
-  const pending = createPendingLogins({ config, storage, keeper, clock })
+  const pending = createPendingLogins({ config, store, keeper, clock })
   const deviceLogins = createDeviceLogins({ config, pending, lease: backend.lease('login'), keeper, journal, clock })
   const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })
-  const notices = createNotices({ config, storage, keeper, lease: backend.lease('notice'), journal, clock })
+  const notices = createNotices({ config, store, keeper, lease: backend.lease('notice'), journal, clock })
 
   journal.add('start', 'ok', 'The service has started.')
   await keeper.start()

@@ -1,20 +1,22 @@
-import type { Driver, Storage } from 'unstorage'
+import type { Driver } from 'unstorage'
 import type { Check } from './checks/check'
 import type { UpstashOptions } from './commands/upstash'
-import type { ObjectStorage } from './drivers/durable-object'
-import encrypted from './drivers/encrypted'
 import type { Lease } from './lease'
+import type { TokenStore } from './store'
+import type { ObjectStorage } from './stores/durable-object'
+import { encrypted } from './stores/encrypted'
+import { asDriver } from './unstorage'
 
 export type { Check, Finding } from './checks/check'
-export type { WriteOptions } from './drivers/durable-files'
-export type { ObjectStorage } from './drivers/durable-object'
 export { isStorageError, StorageError } from './errors'
 export type { HeldLease, Lease } from './lease'
+export type { TokenStore } from './store'
+export type { ObjectStorage } from './stores/durable-object'
+export { throughMount } from './unstorage'
 
 /** Where state lives on this platform, and how one instance at a time gets the right to change it. */
 export interface Backend {
-  /** To be mounted as `tokens`. Its setItemRaw takes WriteOptions. */
-  driver: Driver
+  store: TokenStore
   /** A lease over all instances on this store; those of different names have nothing to do with each other. */
   lease(name: string): Lease
   /** Where that is, in words for people. */
@@ -25,10 +27,9 @@ export interface Backend {
   removeLeftovers(): Promise<void>
   /** What the doctor looks at here. */
   checks: readonly Check[]
+  /** Ends its connection, where it has one. */
+  close?(): void
 }
-
-/** The part of unstorage that the service uses: strings, byte for byte. */
-export type TokenStorage = Pick<Storage, 'getItemRaw' | 'setItemRaw' | 'removeItem' | 'getKeys'>
 
 export interface BackendOptions {
   /** The folder for files. */
@@ -49,17 +50,19 @@ export interface BackendOptions {
 
 /**
  * The platform's backend, encrypted where there is a key.
- * @returns undefined on a platform that has no durable store of its own, if none is set
+ * @returns with its store as `driver`, to be mounted as `tokens`; undefined on a platform that has no durable store of its own, if
+ *   none is set
  */
-export async function openBackend(options: BackendOptions): Promise<Backend | undefined> {
+export async function openBackend(options: BackendOptions): Promise<(Backend & { driver: Driver }) | undefined> {
   const backend = await pickBackend(options)
-  const secrets = options.encryptionKeys
-  return backend && { ...backend, driver: encrypted({ driver: backend.driver, secrets }) }
+  if (!backend) return undefined
+  const store = encrypted(backend.store, options.encryptionKeys)
+  return { ...backend, store, driver: asDriver('encrypted', store, backend.close) }
 }
 
 /**
- * Picks driver and lease for the platform. `import.meta.preset` is replaced at build time: the conditions must stay as plain as they
- * are, or other platforms' drivers land in the bundle.
+ * Picks store and lease for the platform. `import.meta.preset` is replaced at build time: the conditions must stay as plain as they
+ * are, or other platforms' stores land in the bundle.
  */
 async function pickBackend(options: BackendOptions): Promise<Backend | undefined> {
   const { redisUrl, upstash, environment } = options

@@ -1,19 +1,20 @@
 import { writable } from './checks/writable'
 import type { Connection } from './command'
-import redis from './drivers/redis'
 import type { Backend } from './index'
 import { redisLease } from './leases/redis'
+import { redisStore } from './stores/redis'
 
 /** A store that several environments may share; the keys of each begin with its name. */
 export function openShared(connection: Connection, environment: string, watchInterval: number): Backend {
   const prefix = `${environment}:`
-  const driver = redis({ connection, prefix })
+  const store = redisStore(connection.run, prefix)
   return {
-    driver,
+    store,
     lease: (name) => redisLease(connection.run, `${prefix}.yoto_${name}_lease`),
     place: connection.place,
     watchInterval,
     removeLeftovers: async () => {}, // a crash leaves none
-    checks: [writable(driver, connection.place)],
+    checks: [writable(store, connection.place)],
+    close: connection.close,
   }
 }

@@ -1,4 +1,4 @@
-import type { TokenStorage } from '../../storage'
+import type { TokenStore } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { sha256 } from '../sha256'
@@ -54,7 +54,7 @@ export function isKeyMissing({ keeperKey, storageWarning }: Pick<Config, 'keeper
  *
  * @param noteRefusal called when wrong keys begin to be answered with `too_many_requests`
  */
-export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = () => {}): Access {
+export function createAccess(store: TokenStore, keys: Keys, noteRefusal = () => {}): Access {
   /** Loaded when the first wrong key is shown. */
   let guesses: Promise<Guesses> | undefined
   let made: MadeKey | undefined
@@ -72,7 +72,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
     if (made) return made
     requireKey()
     const stored = await readOrMake(
-      storage,
+      store,
       KEEPER_KEY,
       () => `${JSON.stringify({ key: randomSecret(), used: false })}\n`,
     )
@@ -100,7 +100,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
 
   /** Read every time, as another instance may have ended the sessions. */
   async function signature(until: string): Promise<string> {
-    const secret = await readOrMake(storage, SESSION_SECRET, randomSecret)
+    const secret = await readOrMake(store, SESSION_SECRET, randomSecret)
     return sign(secret, `session ${until} ${await ownerKey()}`)
   }
 
@@ -121,7 +121,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
       }
       if (holder === 'owner' && made && !made.used) {
         made = { ...made, used: true }
-        await storage.setItemRaw(KEEPER_KEY, `${JSON.stringify(made)}\n`).catch(() => {}) // then the link is printed once more
+        await store.write(KEEPER_KEY, `${JSON.stringify(made)}\n`).catch(() => {}) // then the link is printed once more
       }
       return holder
     },
@@ -140,7 +140,7 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
     },
 
     async endSessions() {
-      await storage.setItemRaw(SESSION_SECRET, randomSecret())
+      await store.write(SESSION_SECRET, randomSecret())
     },
 
     async unusedKey() {
@@ -151,8 +151,8 @@ export function createAccess(storage: TokenStorage, keys: Keys, noteRefusal = ()
 
     async saveAgain() {
       for (const key of [KEEPER_KEY, SESSION_SECRET]) {
-        const value = await storage.getItemRaw<string>(key)
-        if (value !== null) await storage.setItemRaw(key, value, { onlyIf: value })
+        const value = await store.read(key)
+        if (value !== null) await store.write(key, value, value)
       }
     },
   }

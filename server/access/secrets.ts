@@ -1,4 +1,4 @@
-import { isStorageError, type TokenStorage } from '../../storage'
+import { isStorageError, type TokenStore } from '../../storage'
 import { hex, randomHex } from '../hex'
 import { sha256 } from '../sha256'
 import { parseJson } from '../yoto/outcome'
@@ -12,13 +12,13 @@ export function randomSecret(): string {
 }
 
 /** Reads a value, or makes it once: of several instances that start at the same time, all use the one that was first. */
-export async function readOrMake(storage: TokenStorage, key: string, make: () => string): Promise<string> {
+export async function readOrMake(store: TokenStore, key: string, make: () => string): Promise<string> {
   for (;;) {
-    const stored = await storage.getItemRaw<string>(key)
+    const stored = await store.read(key)
     if (stored) return stored
     const made = make()
     try {
-      await storage.setItemRaw(key, made, { onlyIf: stored })
+      await store.write(key, made, stored)
       return made
     } catch (error) {
       if (!isStorageError(error, 'conflict')) throw error

@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import type { Lease, TokenStorage } from '../../storage'
+import type { Lease, TokenStore } from '../../storage'
 import { parseJson } from '../yoto/outcome'
 import { systemClock, wallTimeOf } from './clock'
 
@@ -47,7 +47,7 @@ export interface Journal {
  * @param isProcess false: nothing runs between requests, and `tick` is to write instead, an event at once
  */
 export function createJournal(
-  storage: TokenStorage,
+  store: TokenStore,
   lease: Lease,
   print: (line: string) => void,
   isProcess = true,
@@ -65,7 +65,7 @@ export function createJournal(
   }
 
   const stored = async (): Promise<Event[]> => {
-    const raw = await storage.getItemRaw<string>(JOURNAL)
+    const raw = await store.read(JOURNAL)
     const parsed = v.safeParse(v.array(Event), parseJson(raw ?? '[]'))
     return parsed.success ? parsed.output : []
   }
@@ -81,7 +81,7 @@ export function createJournal(
     pending = []
     try {
       const events = batch.reduce(append, await stored())
-      await storage.setItemRaw(JOURNAL, `${JSON.stringify(events)}\n`)
+      await store.write(JOURNAL, `${JSON.stringify(events)}\n`)
     } catch {
       pending = batch.concat(pending).slice(-LENGTH)
       schedule()

@@ -1,4 +1,4 @@
-import { type HeldLease, isStorageError, type Lease, StorageError, type TokenStorage } from '../../storage'
+import { type HeldLease, isStorageError, type Lease, StorageError, type TokenStore } from '../../storage'
 import type { Config } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import type { IssuedTokens } from '../yoto/outcome'
@@ -20,7 +20,7 @@ import { STORAGE_PAUSE, type Trouble, troubleOf } from './trouble'
 
 export interface KeeperParts {
   config: Config
-  storage: TokenStorage
+  store: TokenStore
   lease: Lease
   journal: Journal
   clock: Clock
@@ -105,7 +105,7 @@ const UNREADABLE_PAUSE = 60_000
 const TRUSTED_AFTER_RENEWAL = 300_000
 
 export function createKeeper(parts: KeeperParts): Keeper {
-  const { config, storage, lease, journal, clock, yoto, watchInterval } = parts
+  const { config, store, lease, journal, clock, yoto, watchInterval } = parts
   const { random = Math.random, isUnattended = true } = parts
   /** The refresh token in the store, as last seen; null: there was none; undefined: nothing could be read, or what is no token. */
   let known: StoredToken | null | undefined
@@ -200,8 +200,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
     let stored: StoredToken | undefined
     let record: TokenRecord | undefined
     try {
-      stored = await readToken(storage)
-      record = await readRecord(storage)
+      stored = await readToken(store)
+      record = await readRecord(store)
       unusable = undefined
       if (wasAway) backAt = clock.monotonic()
     } catch (error) {
@@ -213,7 +213,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
       return { record, lost: false }
     }
     if (record?.signed_out?.fingerprint === stored.fingerprint) {
-      await storage.removeItem(REFRESH_TOKEN) // a sign-out that was interrupted
+      await store.remove(REFRESH_TOKEN) // a sign-out that was interrupted
       forget()
       return { record, lost: false }
     }
@@ -275,7 +275,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
     const wasUnusable = unusable
     let raw: string | undefined
     try {
-      raw = (await readToken(storage))?.raw
+      raw = (await readToken(store))?.raw
     } catch (error) {
       lookedAt = clock.monotonic() // it may have taken long to find out
       const failure = cannotRead(error)
@@ -319,12 +319,12 @@ export function createKeeper(parts: KeeperParts): Keeper {
   /** Another instance may have died over a refresh: while a leeway may be open, it is for those that live to repeat it (rule 5). */
   async function lookForIntent(): Promise<void> {
     if (!known || intentFound) return
-    const record = await readRecord(storage)
+    const record = await readRecord(store)
     intentFound = isAbout(record?.intent, known.fingerprint)
   }
 
   async function hasRecord(raw: string): Promise<boolean> {
-    return (await readRecord(storage))?.fingerprint === fingerprintOf(raw.trim())
+    return (await readRecord(store))?.fingerprint === fingerprintOf(raw.trim())
   }
 
   /** Within a turn. */
@@ -344,8 +344,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
   function closeRecord({ stored, record }: Seen): void {
     if (stored || !record || record.signed_out) return
     owed = async () => {
-      if (await storage.getItemRaw(REFRESH_TOKEN)) return
-      await writeRecord(storage, { version: 1, signed_out: { at: new Date(clock.wall()).toISOString() } })
+      if (await store.read(REFRESH_TOKEN)) return
+      await writeRecord(store, { version: 1, signed_out: { at: new Date(clock.wall()).toISOString() } })
     }
   }
 
@@ -359,9 +359,9 @@ export function createKeeper(parts: KeeperParts): Keeper {
   async function saveAgain(): Promise<void> {
     if (!known || !(await takeOver()).lost) return
     try {
-      await storage.setItemRaw(REFRESH_TOKEN, known.token, { onlyIf: null })
+      await store.write(REFRESH_TOKEN, known.token, null)
       known = { ...known, raw: known.token }
-      if (current) await writeRecord(storage, recordOf(current))
+      if (current) await writeRecord(store, recordOf(current))
       lost = undefined
       journal.add('storage', 'saved_again', 'The store had been emptied: the sign-in was saved again.')
     } catch (error) {
@@ -382,9 +382,9 @@ export function createKeeper(parts: KeeperParts): Keeper {
     // A token that did not rotate keeps its bytes.
     const raw = expected?.trim() === set.refreshToken ? expected : set.refreshToken
     await held.check()
-    await storage.setItemRaw(REFRESH_TOKEN, raw, expected === undefined ? {} : { onlyIf: expected })
+    await store.write(REFRESH_TOKEN, raw, expected)
     await held.check()
-    await writeRecord(storage, recordOf(set))
+    await writeRecord(store, recordOf(set))
     known = { raw, token: set.refreshToken, fingerprint: set.fingerprint }
   }
 
@@ -509,7 +509,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
     const mayHaveRotated = intentFound
     const record = recordFor(stored, seen.record)
-    await writeRecord(storage, { ...record, intent: aboutToken(stored.fingerprint) })
+    await writeRecord(store, { ...record, intent: aboutToken(stored.fingerprint) })
     const { outcome, sent, lostOne } = await send(stored.token, held)
 
     if (outcome.meaning === 'tokens') {
@@ -529,12 +529,12 @@ export function createKeeper(parts: KeeperParts): Keeper {
       intentFound = false
       journal.add('refresh', 'refused', `${outcome.message} The sign-in is over.`)
       const refusals = [...(record.refusals ?? []), { ...aboutToken(stored.fingerprint), message: outcome.message }]
-      owed = () => writeRecord(storage, { ...record, refusals })
+      owed = () => writeRecord(store, { ...record, refusals })
       await payOwed().catch(() => {})
       return
     }
     if (outcome.meaning === 'unknown' || lostOne || mayHaveRotated) intentFound = true
-    else await writeRecord(storage, record).catch(() => {})
+    else await writeRecord(store, record).catch(() => {})
     journal.add('refresh', outcome.meaning, outcome.message)
     throw inTrouble(troubleOf(outcome, failures++, random))
   }
@@ -678,8 +678,8 @@ export function createKeeper(parts: KeeperParts): Keeper {
       let before = current?.subject
       let revoking: Promise<unknown> | undefined
       const done = inTurnWithLease(async (held) => {
-        const old = unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token
-        const oldRecord = await readRecord(storage).catch(() => undefined)
+        const old = unsaved?.set.refreshToken ?? (await readToken(store).catch(() => undefined))?.token
+        const oldRecord = await readRecord(store).catch(() => undefined)
         before ??= oldRecord?.subject
         const wasRefused = refusal !== undefined
         await keep(set, undefined, held)
@@ -699,8 +699,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
     async signOut() {
       const done = await inTurnWithLease(async (held) => {
-        const kept =
-          unsaved?.set.refreshToken ?? (await readToken(storage).catch(() => undefined))?.token ?? known?.token
+        const kept = unsaved?.set.refreshToken ?? (await readToken(store).catch(() => undefined))?.token ?? known?.token
         const revoked = kept !== undefined && config.clientId !== undefined && (await yoto.revoke(kept))
         await held.check()
         const record: TokenRecord = {
@@ -708,15 +707,15 @@ export function createKeeper(parts: KeeperParts): Keeper {
           signed_out: { at: new Date(clock.wall()).toISOString(), fingerprint: kept && fingerprintOf(kept) },
         }
         // The record tells other instances a sign-out from a lost store, so it goes first; a full disk takes it afterwards.
-        const written = await writeRecord(storage, record).then(
+        const written = await writeRecord(store, record).then(
           () => true,
           () => false,
         )
-        await storage.removeItem(REFRESH_TOKEN)
+        await store.remove(REFRESH_TOKEN)
         unsaved = undefined
         unusable = undefined
         forget()
-        if (!written) owed = () => writeRecord(storage, record)
+        if (!written) owed = () => writeRecord(store, record)
         await payOwed().catch(() => {})
         if (kept) journal.add('sign_out', 'ok', revoked ? 'Signed out.' : 'Signed out here; Yoto could not be told.')
         return { wasSignedIn: kept !== undefined, revoked }

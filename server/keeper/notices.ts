@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { type HeldLease, isStorageError, type Lease, type TokenStorage } from '../../storage'
+import { type HeldLease, isStorageError, type Lease, type TokenStore } from '../../storage'
 import type { Config } from '../config'
 import { parseJson } from '../yoto/outcome'
 import { type Clock, wallTimeOf } from './clock'
@@ -44,14 +44,14 @@ export interface Notices {
  */
 export function createNotices(parts: {
   config: Config
-  storage: TokenStorage
+  store: TokenStore
   keeper: Keeper
   /** One of its own; held for an attempt, so that two processes do not send the same. */
   lease: Lease
   journal: Journal
   clock: Clock
 }): Notices {
-  const { config, storage, keeper, lease, journal, clock } = parts
+  const { config, store, keeper, lease, journal, clock } = parts
   const { notifyUrl } = config
   /** Undefined until the record has been looked for. */
   let told: Condition | undefined
@@ -63,14 +63,14 @@ export function createNotices(parts: {
   const closing = new AbortController()
 
   async function read(): Promise<Found> {
-    const raw = await storage.getItemRaw<string>(NOTICE)
+    const raw = await store.read(NOTICE)
     const parsed = v.safeParse(Record, parseJson(raw ?? ''))
     return { raw, record: parsed.success ? parsed.output : undefined }
   }
 
   async function write(record: Record, onlyIf: string | null): Promise<void> {
     const raw = `${JSON.stringify(record)}\n`
-    await storage.setItemRaw(NOTICE, raw, { onlyIf })
+    await store.write(NOTICE, raw, onlyIf)
     known = raw
   }
 
@@ -121,7 +121,7 @@ export function createNotices(parts: {
 
   /** Another process has delivered it, or has something newer to tell. An emptied store says nothing. */
   async function isOthers(): Promise<boolean> {
-    const raw = await storage.getItemRaw<string>(NOTICE).catch(() => null)
+    const raw = await store.read(NOTICE).catch(() => null)
     return raw !== null && raw !== known
   }
 

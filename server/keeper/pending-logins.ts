@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import type { TokenStorage } from '../../storage'
+import type { TokenStore } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { parseJson } from '../yoto/outcome'
@@ -76,22 +76,22 @@ export interface PendingLogins {
 /** Where sign-ins of both kinds are kept until they end, and their outcomes for a while after. */
 export function createPendingLogins(parts: {
   config: Config
-  storage: TokenStorage
+  store: TokenStore
   keeper: Keeper
   clock: Clock
 }): PendingLogins {
-  const { config, storage, keeper, clock } = parts
+  const { config, store, keeper, clock } = parts
   let lastCleaning = Number.NEGATIVE_INFINITY
   let oldAt = Number.POSITIVE_INFINITY
 
   async function read(handle: string) {
-    const raw = await storage.getItemRaw<string>(keyOf(handle))
+    const raw = await store.read(keyOf(handle))
     const parsed = v.safeParse(v.union([DeviceLogin, BrowserLogin, Ended]), parseJson(raw ?? ''))
     return parsed.success && raw !== null ? { login: parsed.output, raw } : undefined
   }
 
   async function readAll() {
-    const keys = (await storage.getKeys()).filter((key) => key.startsWith(PREFIX) && key.endsWith('.json'))
+    const keys = (await store.keys()).filter((key) => key.startsWith(PREFIX) && key.endsWith('.json'))
     const handles = keys.map((key) => key.slice(PREFIX.length, -'.json'.length))
     const all = await Promise.all(handles.map(async (handle) => ({ handle, login: (await read(handle))?.login })))
     const found = all.filter((one): one is { handle: string; login: PendingLogin } => one.login !== undefined)
@@ -110,7 +110,7 @@ export function createPendingLogins(parts: {
     readAll,
 
     async write(handle, login, onlyIf) {
-      await storage.setItemRaw(keyOf(handle), `${JSON.stringify(login)}\n`, onlyIf === undefined ? {} : { onlyIf })
+      await store.write(keyOf(handle), `${JSON.stringify(login)}\n`, onlyIf)
       oldAt = Math.min(oldAt, becomesOldAt(login))
     },
 
@@ -134,7 +134,7 @@ export function createPendingLogins(parts: {
       lastCleaning = clock.monotonic()
       const isOld = ({ login }: { login: PendingLogin }) => clock.wall() > becomesOldAt(login)
       const old = (await readAll()).filter(isOld)
-      for (const { handle } of old) await storage.removeItem(keyOf(handle))
+      for (const { handle } of old) await store.remove(keyOf(handle))
       if (old.length > 0) await readAll() // notes when the next one will be
     },
 

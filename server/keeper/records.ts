@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import type { TokenStorage } from '../../storage'
+import type { TokenStore } from '../../storage'
 import { KeeperError } from '../errors'
 import { parseJson } from '../yoto/outcome'
 import { Token } from '../yoto/schemas'
@@ -50,8 +50,8 @@ export type TokenRecord = v.InferOutput<typeof Record>
  * @returns undefined when there is none
  * @throws KeeperError `needs_sign_in` when what is stored cannot be a token (it is left as it is); StorageError
  */
-export async function readToken(storage: TokenStorage): Promise<StoredToken | undefined> {
-  const raw = await storage.getItemRaw<string>(REFRESH_TOKEN)
+export async function readToken(store: TokenStore): Promise<StoredToken | undefined> {
+  const raw = await store.read(REFRESH_TOKEN)
   if (raw === null) return undefined
   const token = raw.trim()
   const problem =
@@ -75,15 +75,15 @@ export async function readToken(storage: TokenStorage): Promise<StoredToken | un
  * @returns undefined when there is none; an empty one in place of one that cannot be read, as losing it costs one refresh only
  * @throws StorageError
  */
-export async function readRecord(storage: TokenStorage): Promise<TokenRecord | undefined> {
-  const raw = await storage.getItemRaw<string>(TOKEN_SET)
+export async function readRecord(store: TokenStore): Promise<TokenRecord | undefined> {
+  const raw = await store.read(TOKEN_SET)
   if (raw === null) return undefined
   const parsed = v.safeParse(Record, parseJson(raw))
   return parsed.success ? parsed.output : { version: 1 }
 }
 
-export async function writeRecord(storage: TokenStorage, record: TokenRecord): Promise<void> {
-  await storage.setItemRaw(TOKEN_SET, `${JSON.stringify(record, null, 2)}\n`)
+export async function writeRecord(store: TokenStore, record: TokenRecord): Promise<void> {
+  await store.write(TOKEN_SET, `${JSON.stringify(record, null, 2)}\n`)
 }
 
 export function recordOf(set: TokenSet): TokenRecord {

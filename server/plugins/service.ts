@@ -1,5 +1,5 @@
 import { defineNitroPlugin, useStorage } from 'nitropack/runtime'
-import { type ObjectStorage, openBackend } from '../../storage'
+import { type ObjectStorage, openBackend, throughMount } from '../../storage'
 import { type Config, ConfigError, readConfig } from '../config'
 import { fromStorage, KeeperError } from '../errors'
 import { REFRESH_TOKEN, TOKEN_SET } from '../keeper/records'
@@ -65,7 +65,7 @@ export async function start(
   }
   await useStorage().unmount('tokens', false) // a Durable Object that is made anew may find its forerunner's
   useStorage().mount('tokens', backend.driver)
-  const service = await createService(config, backend, useStorage('tokens'))
+  const service = await createService(config, { ...backend, store: throughMount(useStorage('tokens')) })
   const announced = announce(service)
   if (!isProcess) await announced
   return service

@@ -1,5 +1,5 @@
-import type { Driver } from 'unstorage'
 import { StorageError, sentence } from '../errors'
+import type { TokenStore } from '../store'
 import type { Check, Finding } from './check'
 
 const PROBE = '.yoto_doctor'
@@ -7,12 +7,12 @@ const PROBE = '.yoto_doctor'
 const TRIES = 3
 
 /** Writes a value of its own the way tokens are written, reads it back and removes it. Nothing else reads that key. */
-export function writable(driver: Pick<Driver, 'getItemRaw' | 'setItemRaw' | 'removeItem'>, place: string): Check {
+export function writable(store: TokenStore, place: string): Check {
   async function roundTrip(): Promise<boolean> {
     const value = crypto.randomUUID()
-    await driver.setItemRaw?.(PROBE, value, {})
-    const found = await driver.getItemRaw?.(PROBE, {})
-    await driver.removeItem?.(PROBE, {})
+    await store.write(PROBE, value)
+    const found = await store.read(PROBE)
+    await store.remove(PROBE)
     return found === value
   }
 

@@ -1,16 +1,15 @@
-import { createStorage, prefixStorage } from 'unstorage'
-import durableObject, { type ObjectStorage } from '../../storage/drivers/durable-object'
 import { StorageError } from '../../storage/errors'
+import { durableObject, type ObjectStorage } from '../../storage/stores/durable-object'
 
 /** A Worker whose Durable Objects hold stores, and do with them as store.test.ts says. */
 
 export interface Call {
   /** Each name is a store of its own. */
   store: string
-  what: 'getItemRaw' | 'setItemRaw' | 'removeItem' | 'getKeys' | 'race' | 'putNumber'
+  what: 'read' | 'write' | 'remove' | 'keys' | 'race' | 'putNumber'
   key: string
   value: string
-  options?: { onlyIf?: string | null }
+  onlyIf?: string | null
 }
 
 export type Result = { value: unknown } | { error: { name: string; code: string; message: string } }
@@ -39,21 +38,21 @@ export class Store {
     return Response.json(result)
   }
 
-  private async carryOut({ what, key, value, options }: Call): Promise<unknown> {
+  private async carryOut({ what, key, value, onlyIf }: Call): Promise<unknown> {
     const { storage } = this.state
-    const tokens = prefixStorage(createStorage().mount('tokens', durableObject({ storage })), 'tokens')
+    const tokens = durableObject(storage)
     switch (what) {
-      case 'getItemRaw':
-        return tokens.getItemRaw(key)
-      case 'setItemRaw':
-        return tokens.setItemRaw(key, value, options)
-      case 'removeItem':
-        return tokens.removeItem(key)
-      case 'getKeys':
-        return tokens.getKeys()
-      // Within the object, where nothing but the driver keeps them apart.
+      case 'read':
+        return tokens.read(key)
+      case 'write':
+        return tokens.write(key, value, onlyIf)
+      case 'remove':
+        return tokens.remove(key)
+      case 'keys':
+        return tokens.keys()
+      // Within the object, where nothing but the store keeps them apart.
       case 'race': {
-        const writes = Array.from({ length: 20 }, (_, number) => tokens.setItemRaw(key, `${number}`, { onlyIf: value }))
+        const writes = Array.from({ length: 20 }, (_, number) => tokens.write(key, `${number}`, value))
         const outcomes = await Promise.allSettled(writes)
         return outcomes.map((one) => {
           if (one.status === 'fulfilled') return 'written'

@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild' // as tsx brings it along
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { StorageError, type TokenStorage } from '../../storage'
+import { StorageError, type TokenStore } from '../../storage'
 import { type Miniflare, startMiniflare } from '../platforms/miniflare'
 import { storeConformance } from '../storage/store-conformance'
 import type { Call, Result } from './store-worker'
 
-// The driver within a real Durable Object, in workerd.
+// The store within a real Durable Object, in workerd.
 
 const KEY = '.yoto_refresh_token'
 
@@ -31,9 +31,9 @@ beforeAll(async () => {
 afterAll(() => Promise.all([sqlite?.dispose(), older?.dispose()]))
 
 function openStore(runtime: () => Miniflare = () => sqlite) {
-  const store = randomUUID()
-  async function tell(what: Call['what'], key = '', value = '', options = {}): Promise<unknown> {
-    const body = JSON.stringify({ store, what, key, value, options } satisfies Call)
+  const id = randomUUID()
+  async function tell(what: Call['what'], key = '', value = '', onlyIf?: string | null): Promise<unknown> {
+    const body = JSON.stringify({ store: id, what, key, value, onlyIf } satisfies Call)
     const answer = await runtime().dispatchFetch('http://store', { method: 'POST', body })
     const result = (await answer.json()) as Result
     if ('value' in result) return result.value
@@ -41,25 +41,25 @@ function openStore(runtime: () => Miniflare = () => sqlite) {
     const { name, code, message } = result.error
     throw name === 'StorageError' ? new StorageError(code as StorageError['code'], message) : new Error(message)
   }
-  const storage = {
-    getItemRaw: (key: string) => tell('getItemRaw', key),
-    setItemRaw: (key: string, value: string, options: object) => tell('setItemRaw', key, value, options),
-    removeItem: (key: string) => tell('removeItem', key),
-    getKeys: () => tell('getKeys'),
-  } as unknown as TokenStorage
-  return { tell, storage }
+  const store = {
+    read: (key) => tell('read', key),
+    write: (key, value, onlyIf) => tell('write', key, value, onlyIf),
+    remove: (key) => tell('remove', key),
+    keys: () => tell('keys'),
+  } as { [Name in keyof TokenStore]: (...given: Parameters<TokenStore[Name]>) => Promise<unknown> } as TokenStore
+  return { tell, store }
 }
 
-storeConformance('Durable Object', () => ({ storage: openStore().storage, end: () => {} }))
+storeConformance('Durable Object', () => ({ store: openStore().store, end: () => {} }))
 
 describe('Durable Object', () => {
   it('lets one of many writers within the object through', async () => {
-    const { tell, storage } = openStore()
-    await storage.setItemRaw(KEY, 'old')
+    const { tell, store } = openStore()
+    await store.write(KEY, 'old')
     const outcomes = (await tell('race', KEY, 'old')) as string[]
     expect(outcomes.filter((outcome) => outcome === 'written')).toHaveLength(1)
     expect(outcomes.filter((outcome) => outcome === 'conflict')).toHaveLength(19)
-    expect(await storage.getItemRaw(KEY)).toBe(String(outcomes.indexOf('written')))
+    expect(await store.read(KEY)).toBe(String(outcomes.indexOf('written')))
   })
 
   it.each([
@@ -67,23 +67,23 @@ describe('Durable Object', () => {
     ['of which one needs more', `${'x'.repeat(1024 * 1024 - 4)}🎧`],
     ['of three bytes each', `${'€'.repeat((1024 * 1024 - 1) / 3)}x`],
   ])('keeps 1 MiB of characters %s, and refuses one more', async (_, value) => {
-    const { storage } = openStore()
-    await storage.setItemRaw(KEY, value)
-    expect((await storage.getItemRaw(KEY)) === value).toBe(true)
-    await expect(storage.setItemRaw(KEY, `${value}x`)).rejects.toMatchObject({ code: 'unusable' })
-    expect((await storage.getItemRaw(KEY)) === value).toBe(true)
+    const { store } = openStore()
+    await store.write(KEY, value)
+    expect((await store.read(KEY)) === value).toBe(true)
+    await expect(store.write(KEY, `${value}x`)).rejects.toMatchObject({ code: 'unusable' })
+    expect((await store.read(KEY)) === value).toBe(true)
   })
 
   it('does not hand out what is no text', async () => {
-    const { tell, storage } = openStore()
+    const { tell, store } = openStore()
     await tell('putNumber', KEY)
-    await expect(storage.getItemRaw(KEY)).rejects.toMatchObject({ code: 'unusable' })
+    await expect(store.read(KEY)).rejects.toMatchObject({ code: 'unusable' })
   })
 
   it('says so where the object has no SQLite storage', async () => {
-    const { storage } = openStore(() => older)
-    await expect(storage.getItemRaw(KEY)).rejects.toMatchObject({ code: 'unavailable', message: /SQL/ })
-    await expect(storage.setItemRaw(KEY, 'value')).rejects.toMatchObject({ code: 'unavailable' })
-    await expect(storage.getKeys()).rejects.toMatchObject({ code: 'unavailable' })
+    const { store } = openStore(() => older)
+    await expect(store.read(KEY)).rejects.toMatchObject({ code: 'unavailable', message: /SQL/ })
+    await expect(store.write(KEY, 'value')).rejects.toMatchObject({ code: 'unavailable' })
+    await expect(store.keys()).rejects.toMatchObject({ code: 'unavailable' })
   })
 })

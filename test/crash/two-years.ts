@@ -3,13 +3,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
-import { createStorage, prefixStorage } from 'unstorage'
 import { readConfig } from '../../server/config'
 import { createJournal, JOURNAL } from '../../server/keeper/journal'
 import { createKeeper } from '../../server/keeper/keeper'
 import { REFRESH_TOKEN, TOKEN_SET } from '../../server/keeper/records'
 import { yotoOf } from '../../server/yoto/yoto'
 import { openFiles } from '../../storage/files'
+import { mounted } from '../support/mounted'
 import { waitUntil } from '../support/wait-until'
 
 /** The keeper over real files, leases and HTTP, alone in a process of its own, with clocks that jump from refresh to refresh. */
@@ -60,12 +60,12 @@ async function run({ url, clientId, refreshToken, rotations }: Order): Promise<R
   let passed = 0
   const clock = { wall: () => Date.now() + passed, monotonic: () => performance.now() + passed }
   const backend = openFiles({ dir, needsVolume: false, leasedKeys: [REFRESH_TOKEN, TOKEN_SET] })
-  const storage = prefixStorage(createStorage().mount('tokens', backend.driver), 'tokens')
-  const journal = createJournal(storage, backend.lease('journal'), () => {})
+  const store = mounted(backend.store)
+  const journal = createJournal(store, backend.lease('journal'), () => {})
   const config = readConfig({ YOTO_CLIENT_ID: clientId, YOTO_AUTH_URL: url, DATA_DIR: dir }, dir)
   const keeper = createKeeper({
     config,
-    storage,
+    store,
     lease: backend.lease('token'),
     journal,
     clock,
@@ -74,7 +74,7 @@ async function run({ url, clientId, refreshToken, rotations }: Order): Promise<R
     removeLeftovers: backend.removeLeftovers,
   })
 
-  await storage.setItemRaw(REFRESH_TOKEN, refreshToken)
+  await store.write(REFRESH_TOKEN, refreshToken)
   await keeper.start()
   let { accessToken } = await keeper.accessToken()
   const heap: number[] = []

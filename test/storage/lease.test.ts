@@ -3,8 +3,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import durableFiles from '../../storage/drivers/durable-files'
 import { heartbeatFile } from '../../storage/leases/heartbeat-file'
+import { durableFiles } from '../../storage/stores/durable-files'
 import { leaseConformance } from './lease-conformance'
 
 const MODULE = new URL('../../storage/leases/heartbeat-file.ts', import.meta.url).href
@@ -27,7 +27,7 @@ it('heartbeat file: is had on a disk that is full', async ({ skip, onTestFinishe
   onTestFinished(() => void execFileSync('umount', ['--lazy', dir]))
 
   await writeFile(join(dir, 'filler'), Buffer.alloc(1024 * 1024)).catch(() => {})
-  await expect(durableFiles({ dir }).setItemRaw?.('.yoto_refresh_token', 'token', {})).rejects.toThrow('ENOSPC')
+  await expect(durableFiles(dir).write('.yoto_refresh_token', 'token')).rejects.toThrow('ENOSPC')
   for (let term = 0; term < 5; term++) {
     const held = await heartbeatFile(dir, '.yoto_token_lease').acquire({ timeout: 1_000 })
     await held?.check()

@@ -1,6 +1,5 @@
-import { createStorage, prefixStorage } from 'unstorage'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, type TestContext } from 'vitest'
-import type { TokenStorage } from '../../storage'
+import type { TokenStore } from '../../storage'
 import { openRedis } from '../../storage/redis'
 import { type RedisServer, type RedisServerOptions, startRedis } from '../support/redis'
 import { waitUntil } from '../support/wait-until'
@@ -18,15 +17,13 @@ beforeAll(async () => {
 })
 afterAll(() => redis.stop())
 
-/** As the service mounts it. */
-function openStore(url: string, environment = `test-${++stores}`): TokenStorage & { end(): Promise<void> } {
-  const storage = createStorage().mount('tokens', openRedis(url, environment).driver)
-  return Object.assign(prefixStorage(storage, 'tokens'), { end: () => storage.unmount('tokens') })
+function openStore(url: string, environment = `test-${++stores}`): TokenStore {
+  return openRedis(url, environment).store
 }
 
 storeConformance('Redis', () => {
-  const storage = openStore(redis.url)
-  return { storage, end: storage.end }
+  const { store, close } = openRedis(redis.url, `test-${++stores}`)
+  return { store, end: () => close?.() }
 })
 
 leaseConformance('Redis', () => {
@@ -36,18 +33,18 @@ leaseConformance('Redis', () => {
     here: () => backend.lease('token'),
     other: () => backend.lease('journal'),
     elsewhere: { module: MODULE, open: 'leaseIn', args: [redis.url, environment, 'token'] },
-    end: () => backend.driver.dispose?.(),
+    end: () => backend.close?.(),
   }
 })
 
 describe('Redis', () => {
   it('keeps environments apart, whatever they are called', async () => {
     const names = ['production', 'pr*', 'pr-1', 'a', 'a:b', '[x]', 'x', '\\', '?']
-    for (const name of names) await openStore(redis.url, name).setItemRaw(KEY, `of ${name}`)
+    for (const name of names) await openStore(redis.url, name).write(KEY, `of ${name}`)
     for (const name of names) {
       const store = openStore(redis.url, name)
-      expect(await store.getItemRaw(KEY)).toBe(`of ${name}`)
-      expect(await store.getKeys()).toEqual([KEY])
+      expect(await store.read(KEY)).toBe(`of ${name}`)
+      expect(await store.keys()).toEqual([KEY])
     }
     expect(await redis.client.get(`production:${KEY}`)).toBe('of production')
     const leases = names.map((name) => openRedis(redis.url, name).lease('token'))
@@ -61,8 +58,8 @@ describe('Redis', () => {
     await pipeline.exec()
     const store = openStore(redis.url)
     const keys = Array.from({ length: 20 }, (_, number) => `.yoto_login_${number}.json`)
-    for (const key of keys) await store.setItemRaw(key, '')
-    expect((await store.getKeys()).sort()).toEqual(keys.sort())
+    for (const key of keys) await store.write(key, '')
+    expect((await store.keys()).sort()).toEqual(keys.sort())
   })
 
   it.each([
@@ -72,36 +69,36 @@ describe('Redis', () => {
     const store = openStore(redis.url)
     const key = `test-${stores}:${KEY}`
     await put(key)
-    await expect(store.getItemRaw(KEY)).rejects.toMatchObject({
+    await expect(store.read(KEY)).rejects.toMatchObject({
       code: 'unusable',
       message: `${key} is ${what}`,
       hint: expect.stringContaining(`Move ${key} away`),
     })
     if (what === 'not a text') {
-      await expect(store.setItemRaw(KEY, 'new', { onlyIf: null })).rejects.toMatchObject({ code: 'unusable' })
+      await expect(store.write(KEY, 'new', null)).rejects.toMatchObject({ code: 'unusable' })
     }
     expect(await redis.client.exists(key)).toBe(1)
   })
 
   it('keeps a value of exactly 1 MiB', async () => {
     const store = openStore(redis.url)
-    await store.setItemRaw(KEY, 'x'.repeat(1024 * 1024))
-    expect(await store.getItemRaw(KEY)).toHaveLength(1024 * 1024)
+    await store.write(KEY, 'x'.repeat(1024 * 1024))
+    expect(await store.read(KEY)).toHaveLength(1024 * 1024)
   })
 
   it('reads and writes so often a second', async () => {
     const store = openStore(redis.url)
     const began = performance.now()
     for (let time = 0; time < 500; time++) {
-      await store.setItemRaw(KEY, String(time), { onlyIf: time === 0 ? null : String(time - 1) })
-      await store.getItemRaw(KEY)
+      await store.write(KEY, String(time), time === 0 ? null : String(time - 1))
+      await store.read(KEY)
     }
     console.log(`Redis: ${Math.round(1000 / ((performance.now() - began) / 1000))} operations a second, one by one`)
   })
 
   it('is reached with the password in its address, in the database that it names', async (context) => {
     const { url, client } = await start(context, { password: PASSWORD })
-    await openStore(`${url}/3`, 'production').setItemRaw(KEY, 'value')
+    await openStore(`${url}/3`, 'production').write(KEY, 'value')
     expect(await client.get(`production:${KEY}`)).toBeNull()
     await client.select(3)
     expect(await client.get(`production:${KEY}`)).toBe('value')
@@ -117,13 +114,13 @@ async function start({ onTestFinished }: TestContext, options?: RedisServerOptio
 /** Every way to ask; each must fail soon, with the same words and no secret. */
 async function failures(url: string) {
   const backend = openRedis(url, 'production')
-  const store = createStorage().mount('', backend.driver)
+  const { store } = backend
   const ways: [string, () => Promise<unknown>][] = [
-    ['read', () => store.getItemRaw(KEY)],
-    ['write', () => store.setItemRaw(KEY, 'token-of-somebody')],
-    ['write only if', () => store.setItemRaw(KEY, 'token-of-somebody', { onlyIf: null })],
-    ['remove', () => store.removeItem(KEY)],
-    ['list', () => store.getKeys()],
+    ['read', () => store.read(KEY)],
+    ['write', () => store.write(KEY, 'token-of-somebody')],
+    ['write only if', () => store.write(KEY, 'token-of-somebody', null)],
+    ['remove', () => store.remove(KEY)],
+    ['list', () => store.keys()],
     [
       'take',
       () =>
@@ -164,7 +161,7 @@ describe('a Redis that is not there', () => {
   it('that has gone is told at every operation, and found again by itself', async (context) => {
     const server = await start(context, { durable: true, password: PASSWORD })
     const store = openStore(server.url, 'production')
-    await store.setItemRaw(KEY, 'kept')
+    await store.write(KEY, 'kept')
     await server.kill()
     const began = performance.now()
     const place = `Redis at 127.0.0.1:${server.port}`
@@ -173,8 +170,7 @@ describe('a Redis that is not there', () => {
       message: expect.stringContaining(place),
       hint: expect.stringMatching(/REDIS_URL/),
     }
-    for (const ask of [store.getItemRaw(KEY), store.setItemRaw(KEY, 'lost')])
-      await expect(ask).rejects.toMatchObject(gone)
+    for (const ask of [store.read(KEY), store.write(KEY, 'lost')]) await expect(ask).rejects.toMatchObject(gone)
     const errors = await failures(server.url)
     expect(performance.now() - began, 'nothing is waited for').toBeLessThan(1_500)
     expect(Object.keys(errors)).toEqual(ALL)
@@ -182,34 +178,34 @@ describe('a Redis that is not there', () => {
       expect(error).toMatchObject({ ...gone, message: `${place} cannot be reached: ECONNREFUSED` })
     }
     await server.start()
-    expect(await store.getItemRaw(KEY)).toBe('kept')
+    expect(await store.read(KEY)).toBe('kept')
   })
 
   it('without a file of its own comes back empty', async (context) => {
     const server = await start(context)
     const backend = openRedis(server.url, 'production')
     const store = openStore(server.url, 'production')
-    await store.setItemRaw(KEY, 'lost')
+    await store.write(KEY, 'lost')
     const held = await backend.lease('token').acquire()
     await server.kill()
     await expect(held?.check()).rejects.toMatchObject({ code: 'unavailable' })
     await server.start()
-    expect(await store.getItemRaw(KEY)).toBeNull()
+    expect(await store.read(KEY)).toBeNull()
     await expect(held?.check()).rejects.toMatchObject({ code: 'lease_lost' })
   })
 
   it('that hangs is waited for 2 seconds, and used again when it goes on', async (context) => {
     const server = await start(context)
     const store = openStore(server.url, 'production')
-    await store.setItemRaw(KEY, 'before')
+    await store.write(KEY, 'before')
     server.signal('SIGSTOP')
     const errors = await failures(server.url)
     expect(Object.keys(errors)).toEqual(ALL)
     for (const { message } of Object.values(errors)) expect(message).toContain('has not answered within 2 seconds')
-    await expect(store.getItemRaw(KEY)).rejects.toMatchObject({ code: 'unavailable' })
+    await expect(store.read(KEY)).rejects.toMatchObject({ code: 'unavailable' })
     server.signal('SIGCONT')
-    await store.setItemRaw(KEY, 'after')
-    expect(await store.getItemRaw(KEY)).toBe('after')
+    await store.write(KEY, 'after')
+    expect(await store.read(KEY)).toBe('after')
   })
 
   it('of no such name', async () => {
@@ -276,9 +272,9 @@ describe('a Redis that refuses', () => {
     const server = await start(context)
     const store = openStore(server.url, 'production')
     await server.client.call('REPLICAOF', '127.0.0.1', '1')
-    await expect(store.setItemRaw(KEY, 'value')).rejects.toThrow('read-only replica')
+    await expect(store.write(KEY, 'value')).rejects.toThrow('read-only replica')
     await server.client.call('REPLICAOF', 'NO', 'ONE')
-    await waitUntil(async () => (await store.setItemRaw(KEY, 'value').catch(() => true)) === undefined, {
+    await waitUntil(async () => (await store.write(KEY, 'value').catch(() => true)) === undefined, {
       what: 'a write succeeded',
     })
   })

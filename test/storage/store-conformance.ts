@@ -1,24 +1,33 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { StorageError, type TokenStorage } from '../../storage'
+import { StorageError, type TokenStore } from '../../storage'
+import { mounted } from '../support/mounted'
 
 export interface StoreUnderTest {
   /** Empty. */
-  storage: TokenStorage
+  store: TokenStore
   end(): void | Promise<void>
 }
 
-/** What every store must do, whatever it is made of. */
+const WAYS: [string, (store: TokenStore) => TokenStore][] = [
+  ['itself', (store) => store],
+  ['mounted on unstorage', mounted],
+]
+
+/** What every store must do, whatever it is made of, by itself and through unstorage. */
 export function storeConformance(name: string, make: () => StoreUnderTest | Promise<StoreUnderTest>): void {
-  describe(`${name}: what every store does`, () => {
-    let store: StoreUnderTest
+  describe.each(WAYS)(`${name}, %s: what every store does`, (_, through) => {
+    let store: TokenStore
+    let end: StoreUnderTest['end']
     beforeEach(async () => {
-      store = await make()
+      const made = await make()
+      store = through(made.store)
+      end = made.end
     })
-    afterEach(() => store.end())
+    afterEach(() => end())
 
     const KEY = '.yoto_refresh_token'
-    const get = (key = KEY) => store.storage.getItemRaw<string>(key)
-    const set = (value: string, options = {}, key = KEY) => store.storage.setItemRaw(key, value, options)
+    const get = (key = KEY) => store.read(key)
+    const set = (value: string, onlyIf?: string | null, key = KEY) => store.write(key, value, onlyIf)
     const outcomeOf = (write: Promise<void>) =>
       write.then(
         () => 'written',
@@ -56,30 +65,30 @@ export function storeConformance(name: string, make: () => StoreUnderTest | Prom
 
     it('removes a value, and does not mind when there is none', async () => {
       await set('value')
-      await store.storage.removeItem(KEY)
+      await store.remove(KEY)
       expect(await get()).toBeNull()
-      await store.storage.removeItem(KEY)
-      expect(await store.storage.getKeys()).toEqual([])
+      await store.remove(KEY)
+      expect(await store.keys()).toEqual([])
     })
 
     it('lists the keys that are there', async () => {
       const keys = ['.yoto_refresh_token', '.yoto_token_set.json', '.yoto_login_0123abcd.json']
-      for (const key of keys) await set('value', {}, key)
-      await set('value', {}, '.yoto_journal.json')
-      await store.storage.removeItem('.yoto_journal.json')
-      expect((await store.storage.getKeys()).sort()).toEqual(keys.sort())
+      for (const key of keys) await set('value', undefined, key)
+      await set('value', undefined, '.yoto_journal.json')
+      await store.remove('.yoto_journal.json')
+      expect((await store.keys()).sort()).toEqual(keys.sort())
     })
 
     it('keeps keys apart', async () => {
-      await set('one', {}, '.yoto_refresh_token')
-      await set('two', {}, '.yoto_token_set.json')
+      await set('one', undefined, '.yoto_refresh_token')
+      await set('two', undefined, '.yoto_token_set.json')
       expect(await get('.yoto_refresh_token')).toBe('one')
       expect(await get('.yoto_token_set.json')).toBe('two')
     })
 
     it('writes only if the expected value is there', async () => {
       await set('old')
-      await set('new', { onlyIf: 'old' })
+      await set('new', 'old')
       expect(await get()).toBe('new')
     })
 
@@ -90,34 +99,34 @@ export function storeConformance(name: string, make: () => StoreUnderTest | Prom
       ['an empty value', ''],
     ])('is a conflict, and changes nothing, where %s is there', async (_, there) => {
       await set(there)
-      expect(await outcomeOf(set('new', { onlyIf: 'old' }))).toBe('conflict')
+      expect(await outcomeOf(set('new', 'old'))).toBe('conflict')
       expect(await get()).toBe(there)
     })
 
     it('is a conflict where the expected value was removed', async () => {
-      expect(await outcomeOf(set('new', { onlyIf: 'old' }))).toBe('conflict')
+      expect(await outcomeOf(set('new', 'old'))).toBe('conflict')
       expect(await get()).toBeNull()
     })
 
     it('writes only if nothing is there, when that is expected', async () => {
-      await set('new', { onlyIf: null })
+      await set('new', null)
       expect(await get()).toBe('new')
-      expect(await outcomeOf(set('newer', { onlyIf: null }))).toBe('conflict')
+      expect(await outcomeOf(set('newer', null))).toBe('conflict')
       expect(await get()).toBe('new')
     })
 
     it('does not mind a conditional write that is repeated', async () => {
       await set('old')
-      for (let attempt = 0; attempt < 2; attempt++) await set('new', { onlyIf: 'old' })
-      await store.storage.removeItem(KEY)
-      for (let attempt = 0; attempt < 2; attempt++) await set('new', { onlyIf: null })
+      for (let attempt = 0; attempt < 2; attempt++) await set('new', 'old')
+      await store.remove(KEY)
+      for (let attempt = 0; attempt < 2; attempt++) await set('new', null)
       expect(await get()).toBe('new')
     })
 
     it('lets one of many conditional writers through', async () => {
       for (const onlyIf of [null, 'old']) {
         if (onlyIf) await set(onlyIf)
-        const writes = Array.from({ length: 20 }, (_, number) => outcomeOf(set(`new ${number}`, { onlyIf })))
+        const writes = Array.from({ length: 20 }, (_, number) => outcomeOf(set(`new ${number}`, onlyIf)))
         const outcomes = await Promise.all(writes)
         expect(outcomes.filter((outcome) => outcome === 'written')).toHaveLength(1)
         expect(outcomes.filter((outcome) => outcome === 'conflict')).toHaveLength(19)

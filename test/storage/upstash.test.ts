@@ -1,6 +1,5 @@
-import { createStorage, prefixStorage } from 'unstorage'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { TokenStorage } from '../../storage'
+import type { TokenStore } from '../../storage'
 import { openUpstash } from '../../storage/upstash'
 import { type RedisServer, startRedis } from '../support/redis'
 import { startUpstashAdapter, type UpstashAdapter } from '../support/upstash-adapter'
@@ -25,14 +24,12 @@ afterAll(async () => {
   await redis.stop()
 })
 
-/** As the service mounts it. */
-function openStore(environment = `test-${++stores}`, options = {}): TokenStorage {
+function openStore(environment = `test-${++stores}`, options = {}): TokenStore {
   const { url, token } = upstash
-  const { driver } = openUpstash({ url, token, ...options }, environment)
-  return prefixStorage(createStorage().mount('tokens', driver), 'tokens')
+  return openUpstash({ url, token, ...options }, environment).store
 }
 
-storeConformance('Upstash', () => ({ storage: openStore(), end() {} }))
+storeConformance('Upstash', () => ({ store: openStore(), end() {} }))
 
 leaseConformance('Upstash', () => {
   const environment = `test-${++stores}`
@@ -47,9 +44,9 @@ leaseConformance('Upstash', () => {
 })
 
 /** What comes of a read; it must come soon, and have no secret in it. */
-async function failure(store: TokenStorage) {
+async function failure(store: TokenStore) {
   const began = performance.now()
-  const error = await store.getItemRaw(KEY).then(
+  const error = await store.read(KEY).then(
     () => undefined,
     (error) => error,
   )
@@ -61,10 +58,10 @@ async function failure(store: TokenStorage) {
 
 describe('Upstash', () => {
   it('keeps environments apart', async () => {
-    await openStore('production').setItemRaw(KEY, 'one')
-    await openStore('preview').setItemRaw(KEY, 'two')
-    expect(await openStore('production').getItemRaw(KEY)).toBe('one')
-    expect(await openStore('preview').getKeys()).toEqual([KEY])
+    await openStore('production').write(KEY, 'one')
+    await openStore('preview').write(KEY, 'two')
+    expect(await openStore('production').read(KEY)).toBe('one')
+    expect(await openStore('preview').keys()).toEqual([KEY])
     expect(await redis.client.get(`preview:${KEY}`)).toBe('two')
   })
 
@@ -72,7 +69,7 @@ describe('Upstash', () => {
     const store = openStore()
     const before = upstash.count
     await redis.client.config('RESETSTAT')
-    await store.getItemRaw(KEY)
+    await store.read(KEY)
     expect(upstash.count).toBe(before + 1)
     expect(await redis.client.info('commandstats')).toMatch(/cmdstat_eval:calls=1,/)
   })
@@ -81,8 +78,8 @@ describe('Upstash', () => {
     const store = openStore()
     const began = performance.now()
     for (let time = 0; time < 200; time++) {
-      await store.setItemRaw(KEY, String(time), { onlyIf: time === 0 ? null : String(time - 1) })
-      await store.getItemRaw(KEY)
+      await store.write(KEY, String(time), time === 0 ? null : String(time - 1))
+      await store.read(KEY)
     }
     console.log(`Upstash: ${Math.round(400 / ((performance.now() - began) / 1000))} operations a second, one by one`)
   })
@@ -147,12 +144,12 @@ describe('Upstash', () => {
     const here = openStore()
     await failure(here)
     upstash.instead = undefined
-    expect(await here.getItemRaw(KEY)).toBeNull()
+    expect(await here.read(KEY)).toBeNull()
   })
 
   it('with something else than text in its place', async () => {
     const store = openStore()
     await redis.client.lpush(`test-${stores}:${KEY}`, 'x')
-    await expect(store.getItemRaw(KEY)).rejects.toMatchObject({ code: 'unusable' })
+    await expect(store.read(KEY)).rejects.toMatchObject({ code: 'unusable' })
   })
 })

@@ -2,12 +2,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { createStorage, prefixStorage } from 'unstorage'
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type Access, createAccess, SESSION_LIFETIME } from '../../server/access/access'
 import { admit, type Caller } from '../../server/access/guard'
 import { KEEPER_KEY, SESSION_SECRET, sign } from '../../server/access/secrets'
-import durableFiles from '../../storage/drivers/durable-files'
+import { durableFiles } from '../../storage/stores/durable-files'
 
 const KEY = 'the-right-key-0123456789'
 const TOOLS = [
@@ -22,13 +21,7 @@ const parent = mkdtempSync(join(tmpdir(), 'guard-'))
 afterAll(() => rmSync(parent, { recursive: true }))
 const freshFolder = () => mkdtempSync(join(parent, 'data-'))
 
-function open(dir: string) {
-  const storage = createStorage()
-  storage.mount('tokens', durableFiles({ dir }))
-  return prefixStorage<string>(storage, 'tokens')
-}
-
-const access = createAccess(open(freshFolder()), KEYS)
+const access = createAccess(durableFiles(freshFolder()), KEYS)
 
 /** `in`, or the error's code. */
 async function verdict(caller: Partial<Caller>, { dev = false, publicUrls = PUBLIC } = {}): Promise<string> {
@@ -100,7 +93,7 @@ describe('a tool', () => {
   })
 
   it('is gone with its key, and the others are not', async () => {
-    const left = createAccess(open(freshFolder()), { keeperKey: KEY, toolKeys: TOOLS.slice(1) })
+    const left = createAccess(durableFiles(freshFolder()), { keeperKey: KEY, toolKeys: TOOLS.slice(1) })
     await expect(left.identify(TOOLS[0]?.key ?? '')).rejects.toMatchObject({ code: 'unauthorized' })
     expect(await left.identify(TOOLS[1]?.key ?? '')).toEqual({ tool: 'two' })
   })
@@ -119,7 +112,7 @@ describe('wrong keys', () => {
 
   it('are refused aloud after 10 from one address, and said once', async () => {
     let said = 0
-    const access = createAccess(open(freshFolder()), KEYS, () => said++)
+    const access = createAccess(durableFiles(freshFolder()), KEYS, () => said++)
     expect(await guess(access, 15, '192.0.2.1')).toEqual({ unauthorized: 10, too_many_requests: 5 })
     expect(said).toBe(1)
     const error = await access.identify('wrong', '192.0.2.1').catch((error) => error)
@@ -133,13 +126,13 @@ describe('wrong keys', () => {
     ['from as many addresses', (time: number) => `192.0.2.${time}`],
     ['from nobody knows where', () => undefined],
   ])('are refused aloud after 100 %s', async (_, addressOf) => {
-    const access = createAccess(open(freshFolder()), KEYS)
+    const access = createAccess(durableFiles(freshFolder()), KEYS)
     for (let time = 0; time < 100; time++) expect(await guess(access, 1, addressOf(time))).toEqual({ unauthorized: 1 })
     expect(await guess(access, 3, addressOf(200))).toEqual({ too_many_requests: 3 })
   })
 
   it('never keep the right one out', async () => {
-    const access = createAccess(open(freshFolder()), KEYS)
+    const access = createAccess(durableFiles(freshFolder()), KEYS)
     await guess(access, 200, '192.0.2.1')
     expect(await access.identify(KEY, '192.0.2.1')).toBe('owner')
     expect(await access.identify(TOOLS[1]?.key ?? '', '192.0.2.1')).toEqual({ tool: 'two' })
@@ -148,7 +141,7 @@ describe('wrong keys', () => {
 
   it('are forgotten after a minute', async () => {
     vi.useFakeTimers({ toFake: ['Date', 'setTimeout', 'clearTimeout'] })
-    const access = createAccess(open(freshFolder()), KEYS)
+    const access = createAccess(durableFiles(freshFolder()), KEYS)
     expect(await guess(access, 11, '192.0.2.1')).toEqual({ unauthorized: 10, too_many_requests: 1 })
     vi.advanceTimersByTime(60_000)
     expect(await guess(access, 1, '192.0.2.1')).toEqual({ unauthorized: 1 })
@@ -301,13 +294,13 @@ describe('a session', () => {
   })
 
   it('is good for another instance, and after a restart', async () => {
-    const value = await createAccess(open(dir), KEYS).openSession()
-    expect(await createAccess(open(dir), KEYS).isSession(value)).toBe(true)
+    const value = await createAccess(durableFiles(dir), KEYS).openSession()
+    expect(await createAccess(durableFiles(dir), KEYS).isSession(value)).toBe(true)
     expect(statSync(join(dir, SESSION_SECRET)).mode & 0o777).toBe(0o600)
   })
 
   it('ends with endSessions, everywhere', async () => {
-    const [here, there] = [createAccess(open(dir), KEYS), createAccess(open(dir), KEYS)]
+    const [here, there] = [createAccess(durableFiles(dir), KEYS), createAccess(durableFiles(dir), KEYS)]
     const values = [await here.openSession(), await there.openSession()]
     await here.endSessions()
     for (const value of values) {
@@ -318,16 +311,16 @@ describe('a session', () => {
   })
 
   it('ends with a change of the key', async () => {
-    const value = await createAccess(open(dir), KEYS).openSession()
-    expect(await createAccess(open(dir), { keeperKey: 'another-key-0123456789', toolKeys: [] }).isSession(value)).toBe(
-      false,
-    )
-    expect(await createAccess(open(dir), NONE).isSession(value)).toBe(false)
+    const value = await createAccess(durableFiles(dir), KEYS).openSession()
+    expect(
+      await createAccess(durableFiles(dir), { keeperKey: 'another-key-0123456789', toolKeys: [] }).isSession(value),
+    ).toBe(false)
+    expect(await createAccess(durableFiles(dir), NONE).isSession(value)).toBe(false)
   })
 
   it('ends after 30 days', async () => {
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
-    const access = createAccess(open(dir), KEYS)
+    const access = createAccess(durableFiles(dir), KEYS)
     const value = await access.openSession()
     vi.setSystemTime(Date.now() + 30 * 24 * 3_600_000 - 1)
     expect(await access.isSession(value)).toBe(true)
@@ -336,7 +329,7 @@ describe('a session', () => {
   })
 
   it('that was signed for longer than 30 days is none', async () => {
-    const access = createAccess(open(dir), KEYS)
+    const access = createAccess(durableFiles(dir), KEYS)
     await access.openSession()
     const until = String(Date.now() + SESSION_LIFETIME + 60_000)
     const mac = await sign(readFileSync(join(dir, SESSION_SECRET), 'utf8'), `session ${until} ${KEY}`)
@@ -349,13 +342,13 @@ const INSTANCE = `
   const { parentPort, workerData: { folders, arrived, modules } } = require('node:worker_threads')
   import('tsx/esm/api').then(async ({ register }) => {
     register()
-    const [unstorage, access, files] = await Promise.all(modules.map((name) => import(name)))
+    const [access, files] = await Promise.all(modules.map((name) => import(name)))
     const keys = []
     for (const [at, dir] of folders.entries()) {
-      const storage = unstorage.createStorage({ driver: files.default({ dir }) })
+      const store = files.durableFiles(dir)
       Atomics.add(arrived, at, 1)
       while (Atomics.load(arrived, at) < 2);
-      keys.push(await access.createAccess(storage, { toolKeys: [] }).unusedKey())
+      keys.push(await access.createAccess(store, { toolKeys: [] }).unusedKey())
     }
     parentPort.postMessage(keys)
   })`
@@ -368,15 +361,15 @@ describe('the made key', () => {
   const stored = () => JSON.parse(readFileSync(join(dir, KEEPER_KEY), 'utf8'))
 
   it('is made once, of 256 bits, for its owner only', async () => {
-    const key = await createAccess(open(dir), NONE).unusedKey()
+    const key = await createAccess(durableFiles(dir), NONE).unusedKey()
     expect(key).toMatch(/^[0-9a-f]{64}$/)
     expect(stored()).toEqual({ key, used: false })
     expect(statSync(join(dir, KEEPER_KEY)).mode & 0o777).toBe(0o600)
-    expect(await createAccess(open(dir), NONE).unusedKey()).toBe(key)
+    expect(await createAccess(durableFiles(dir), NONE).unusedKey()).toBe(key)
   })
 
   it('is the same for instances that start at the same time in one process', async () => {
-    const instances = Array.from({ length: 8 }, () => createAccess(open(dir), NONE))
+    const instances = Array.from({ length: 8 }, () => createAccess(durableFiles(dir), NONE))
     const keys = await Promise.all(instances.map((one) => one.unusedKey()))
     expect(new Set(keys)).toEqual(new Set([stored().key]))
   })
@@ -384,8 +377,8 @@ describe('the made key', () => {
   it('is the same for instances that start at the same time in several threads', async () => {
     const folders = Array.from({ length: 50 }, freshFolder)
     const arrived = new Int32Array(new SharedArrayBuffer(4 * folders.length))
-    const ours = ['../../server/access/access.ts', '../../storage/drivers/durable-files.ts']
-    const modules = ['unstorage', ...ours.map((path) => new URL(path, import.meta.url).href)]
+    const ours = ['../../server/access/access.ts', '../../storage/stores/durable-files.ts']
+    const modules = ours.map((path) => new URL(path, import.meta.url).href)
     const workerData = { folders, arrived, modules }
     const instance = () =>
       new Promise<string[]>((resolve, reject) => {
@@ -397,7 +390,7 @@ describe('the made key', () => {
   })
 
   it('lets in, and is unused until then', async () => {
-    const access = createAccess(open(dir), NONE)
+    const access = createAccess(durableFiles(dir), NONE)
     const key = (await access.unusedKey()) ?? ''
     await expect(access.identify('wrong')).rejects.toMatchObject({ code: 'unauthorized' })
     expect(await access.unusedKey()).toBe(key)
@@ -406,31 +399,31 @@ describe('the made key', () => {
     expect(await access.unusedKey()).toBeUndefined()
     expect(stored()).toEqual({ key, used: true })
 
-    const restarted = createAccess(open(dir), NONE)
+    const restarted = createAccess(durableFiles(dir), NONE)
     expect(await restarted.unusedKey()).toBeUndefined()
     expect(await restarted.identify(key)).toBe('owner')
   })
 
   it('is used by its first use before anything else was asked', async () => {
-    const key = (await createAccess(open(dir), NONE).unusedKey()) ?? ''
-    expect(await createAccess(open(dir), NONE).identify(key)).toBe('owner')
+    const key = (await createAccess(durableFiles(dir), NONE).unusedKey()) ?? ''
+    expect(await createAccess(durableFiles(dir), NONE).identify(key)).toBe('owner')
     expect(stored()).toEqual({ key, used: true })
   })
 
   it('is not made where there is a KEEPER_KEY, and counts for nothing there', async () => {
-    const key = (await createAccess(open(dir), NONE).unusedKey()) ?? ''
-    const access = createAccess(open(dir), KEYS)
+    const key = (await createAccess(durableFiles(dir), NONE).unusedKey()) ?? ''
+    const access = createAccess(durableFiles(dir), KEYS)
     expect(await access.unusedKey()).toBeUndefined()
     await expect(access.identify(key)).rejects.toMatchObject({ code: 'unauthorized' })
     expect(stored()).toEqual({ key, used: false })
 
     const other = freshFolder()
-    expect(await createAccess(open(other), KEYS).unusedKey()).toBeUndefined()
+    expect(await createAccess(durableFiles(other), KEYS).unusedKey()).toBeUndefined()
     expect(() => statSync(join(other, KEEPER_KEY))).toThrow('ENOENT')
   })
 
   it('is not made where files do not last: nobody gets in until KEEPER_KEY is set', async () => {
-    const access = createAccess(open(dir), { toolKeys: [], storageWarning: 'gone with the next deployment' })
+    const access = createAccess(durableFiles(dir), { toolKeys: [], storageWarning: 'gone with the next deployment' })
     const refusal = { code: 'not_configured', status: 503, hint: expect.stringContaining('KEEPER_KEY') }
     await expect(access.unusedKey()).rejects.toMatchObject(refusal)
     await expect(access.identify('anything')).rejects.toMatchObject(refusal)
@@ -438,13 +431,13 @@ describe('the made key', () => {
     const caller = { path: '/api/auth/status', host: 'localhost' }
     await expect(admit(caller, access, { dev: false, publicUrls: [] })).rejects.toMatchObject(refusal)
     expect(existsSync(join(dir, KEEPER_KEY))).toBe(false)
-    const withKey = createAccess(open(dir), { ...KEYS, storageWarning: 'gone with the next deployment' })
+    const withKey = createAccess(durableFiles(dir), { ...KEYS, storageWarning: 'gone with the next deployment' })
     expect(await withKey.identify(KEY)).toBe('owner')
   })
 
   it.each(['{"key":"', '{"key":"short","used":false}', '[]', 'null', '\0\0'])('is not read out of %j', async (text) => {
     writeFileSync(join(dir, KEEPER_KEY), text)
-    const access = createAccess(open(dir), NONE)
+    const access = createAccess(durableFiles(dir), NONE)
     const refusal = { code: 'storage_unavailable', hint: expect.stringContaining('Set KEEPER_KEY, or remove') }
     await expect(access.unusedKey()).rejects.toMatchObject(refusal)
     await expect(access.identify('anything')).rejects.toMatchObject(refusal)
@@ -453,7 +446,7 @@ describe('the made key', () => {
 
   it('is made anew where the file is empty', async () => {
     writeFileSync(join(dir, KEEPER_KEY), '')
-    const key = await createAccess(open(dir), NONE).unusedKey()
+    const key = await createAccess(durableFiles(dir), NONE).unusedKey()
     expect(stored()).toEqual({ key, used: false })
   })
 })

@@ -1,11 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createStorage } from 'unstorage'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createJournal } from '../../server/keeper/journal'
-import durableFiles from '../../storage/drivers/durable-files'
 import { heartbeatFile } from '../../storage/leases/heartbeat-file'
+import { durableFiles } from '../../storage/stores/durable-files'
 
 let dir: string
 beforeEach(() => {
@@ -14,8 +13,7 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }))
 
 const open = (print: (line: string) => void = () => {}) => {
-  const storage = createStorage({ driver: durableFiles({ dir }) })
-  return createJournal(storage, heartbeatFile(dir, '.yoto_journal_lease'), print)
+  return createJournal(durableFiles(dir), heartbeatFile(dir, '.yoto_journal_lease'), print)
 }
 
 describe('the journal', () => {
@@ -80,22 +78,18 @@ describe('the journal', () => {
   })
 
   it('shows every event once to whoever reads while it is written, before and after', async () => {
-    const storage = createStorage({ driver: durableFiles({ dir }) })
+    const store = durableFiles(dir)
     let go = () => {}
-    const slowly = (work: () => Promise<unknown>) => new Promise<void>((resolve) => (go = resolve)).then(work)
+    const slowly = (work: () => Promise<void>) => new Promise<void>((resolve) => (go = resolve)).then(work)
     const slow = {
-      getItemRaw: async (key: string) => {
-        const value = await storage.getItemRaw(key)
+      read: async (key: string) => {
+        const value = await store.read(key)
         await slowly(async () => {})
         return value
       },
-      setItemRaw: (key: string, value: string) => slowly(() => storage.setItemRaw(key, value)),
+      write: (key: string, value: string) => slowly(() => store.write(key, value)),
     }
-    const journal = createJournal(
-      { ...storage, ...slow } as typeof storage,
-      heartbeatFile(dir, '.yoto_journal_lease'),
-      () => {},
-    )
+    const journal = createJournal({ ...store, ...slow }, heartbeatFile(dir, '.yoto_journal_lease'), () => {})
     journal.add('start', 'ok', 'An event.')
     const reads = [journal.read()]
     const flushed = journal.flush()

@@ -1,11 +1,9 @@
-import { createStorage, prefixStorage } from 'unstorage'
-import memory from 'unstorage/drivers/memory'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { readConfig } from '../../server/config'
 import { createService, type Service } from '../../server/service'
-import type { TokenStorage } from '../../storage'
 import { inMemoryLeases } from '../../storage/leases/in-memory'
 import { type ApiServer, startApiServer } from '../support/api-server'
+import { memoryStore } from '../support/memory-store'
 import { type StandIn, startStandIn } from '../support/stand-in'
 import { waitUntil } from '../support/wait-until'
 
@@ -16,7 +14,6 @@ const MINUTE = 60_000
 
 let yoto: StandIn
 let owner: ApiServer
-let storage: TokenStorage
 beforeEach(async () => {
   yoto = await startStandIn()
   owner = await startApiServer()
@@ -25,13 +22,12 @@ afterEach(() => Promise.all([yoto.stop(), owner.stop()]))
 
 /** Started, and with nothing left to do at once. */
 async function start({ env = {}, token }: { env?: Record<string, string>; token?: string } = {}): Promise<Service> {
-  const driver = memory()
-  storage = prefixStorage(createStorage().mount('tokens', driver), 'tokens')
-  if (token) await storage.setItemRaw(TOKEN, token)
+  const store = memoryStore()
+  if (token) await store.write(TOKEN, token)
   const config = readConfig({ YOTO_CLIENT_ID: yoto.clientId, YOTO_AUTH_URL: yoto.url, ...env }, '/')
   const lease = inMemoryLeases()
-  const backend = { driver, lease, place: 'memory', watchInterval: MINUTE, removeLeftovers: async () => {}, checks: [] }
-  const service = await createService(config, backend, storage)
+  const backend = { store, lease, place: 'memory', watchInterval: MINUTE, removeLeftovers: async () => {}, checks: [] }
+  const service = await createService(config, backend)
   await service.keeper.accessToken().catch(() => {})
   await service.catchUp()
   return service

@@ -1,12 +1,11 @@
-import { createStorage, prefixStorage } from 'unstorage'
-import memory from 'unstorage/drivers/memory'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { readConfig } from '../../server/config'
 import { createKeeper, type Keeper } from '../../server/keeper/keeper'
 import { fingerprintOf } from '../../server/keeper/token-set'
 import { createService } from '../../server/service'
 import { yotoOf } from '../../server/yoto/yoto'
-import { type Backend, type Lease, StorageError, type TokenStorage } from '../../storage'
+import { type Backend, type Lease, StorageError, type TokenStore } from '../../storage'
+import { memoryStore } from '../support/memory-store'
 import { type StandIn, startStandIn } from '../support/stand-in'
 import { waitUntil } from '../support/wait-until'
 
@@ -20,18 +19,18 @@ const lease: Lease = {
   tryAcquire: async () => ({ check: async () => {}, release: async () => {} }),
 }
 
-let storage: TokenStorage
+let store: TokenStore
 let yoto: StandIn
 beforeEach(async () => {
-  storage = prefixStorage(createStorage().mount('tokens', memory()), 'tokens')
+  store = memoryStore()
   yoto = await startStandIn({ interval: 1 })
-  await store(yoto.seed())
+  await put(yoto.seed())
 })
 afterEach(() => yoto.stop())
 
 /** With a record beside it, good for a day. */
-async function store({ refresh_token, access_token }: { refresh_token: string; access_token: string }): Promise<void> {
-  await storage.setItemRaw('.yoto_refresh_token', refresh_token)
+async function put({ refresh_token, access_token }: { refresh_token: string; access_token: string }): Promise<void> {
+  await store.write('.yoto_refresh_token', refresh_token)
   const issuedAt = Date.now()
   const record = {
     version: 1,
@@ -41,7 +40,7 @@ async function store({ refresh_token, access_token }: { refresh_token: string; a
     issued_at: new Date(issuedAt).toISOString(),
     expires_at: new Date(issuedAt + 24 * 60 * MINUTE).toISOString(),
   }
-  await storage.setItemRaw('.yoto_token_set.json', JSON.stringify(record))
+  await store.write('.yoto_token_set.json', JSON.stringify(record))
 }
 
 const config = () =>
@@ -51,7 +50,7 @@ let passed = 0
 async function startKeeper(isUnattended = true): Promise<Keeper> {
   const keeper = createKeeper({
     config: config(),
-    storage,
+    store,
     lease,
     journal: {
       add() {},
@@ -81,7 +80,7 @@ async function tickFor(keeper: Keeper, duration: number): Promise<void> {
 
 it('the store is looked at once a watch interval, however often the clock is', async () => {
   const keeper = await startKeeper()
-  const read = vi.spyOn(storage, 'getItemRaw')
+  const read = vi.spyOn(store, 'read')
   await tickFor(keeper, MINUTE - 1_000)
   expect(read).not.toHaveBeenCalled()
   await tickFor(keeper, 1_000)
@@ -93,39 +92,39 @@ it('the store is looked at once a watch interval, however often the clock is', a
 it('a sign-out elsewhere is noticed at the next look, and a replaced token soon after it', async () => {
   const keeper = await startKeeper()
   const another = yoto.seed()
-  await store(another)
+  await put(another)
   await tickFor(keeper, MINUTE)
   expect(keeper.snapshot().set?.accessToken).toBe(another.access_token)
-  await storage.removeItem('.yoto_token_set.json')
-  await storage.setItemRaw('.yoto_refresh_token', yoto.seed().refresh_token)
+  await store.remove('.yoto_token_set.json')
+  await store.write('.yoto_refresh_token', yoto.seed().refresh_token)
   await tickFor(keeper, MINUTE + 1_250)
   expect(keeper.snapshot().set?.accessToken).not.toBe(another.access_token)
-  await storage.removeItem('.yoto_refresh_token')
+  await store.remove('.yoto_refresh_token')
   await tickFor(keeper, MINUTE)
   expect(keeper.snapshot().kept).toBe(false)
 })
 
 it('a look that has left something open is followed by one that settles it, and then by none for a while', async () => {
   const keeper = await startKeeper()
-  const before = await storage.getItemRaw('.yoto_refresh_token')
-  await storage.setItemRaw('.yoto_refresh_token', 'without a record')
+  const before = (await store.read('.yoto_refresh_token')) ?? ''
+  await store.write('.yoto_refresh_token', 'without a record')
   await tickFor(keeper, MINUTE)
-  await storage.setItemRaw('.yoto_refresh_token', before)
+  await store.write('.yoto_refresh_token', before)
   await tickFor(keeper, 1_000)
-  const read = vi.spyOn(storage, 'getItemRaw')
+  const read = vi.spyOn(store, 'read')
   await tickFor(keeper, MINUTE - 1_000)
   expect(read).not.toHaveBeenCalled()
 })
 
 it('a sign-in elsewhere is seen before anybody is told that there is none, with one look for all who ask', async () => {
-  for (const key of await storage.getKeys()) await storage.removeItem(key)
+  for (const key of await store.keys()) await store.remove(key)
   const keeper = await startKeeper()
-  const read = vi.spyOn(storage, 'getItemRaw')
+  const read = vi.spyOn(store, 'read')
   const refused = await Promise.allSettled(Array.from({ length: 100 }, () => keeper.accessToken()))
   for (const one of refused) expect(one).toMatchObject({ reason: { code: 'signed_out' } })
   expect(read.mock.calls.length).toBeLessThan(5)
   const another = yoto.seed()
-  await store(another)
+  await put(another)
   expect((await keeper.accessToken()).accessToken).toBe(another.access_token)
   read.mockClear()
   await keeper.accessToken()
@@ -134,14 +133,14 @@ it('a sign-in elsewhere is seen before anybody is told that there is none, with 
 
 it('a sign-in elsewhere is seen by whoever asks after it, though a look has begun before it', async () => {
   for (const begin of [(keeper: Keeper) => keeper.tick(), (keeper: Keeper) => keeper.seek()]) {
-    for (const key of await storage.getKeys()) await storage.removeItem(key)
+    for (const key of await store.keys()) await store.remove(key)
     const keeper = await startKeeper()
     passed += MINUTE
     const first = holdFirstRead()
     const begun = begin(keeper)
     await first.reached
     const another = yoto.seed()
-    await store(another)
+    await put(another)
     const asked = keeper.accessToken()
     first.release()
     await begun
@@ -155,8 +154,8 @@ function holdFirstRead() {
   let release = () => {}
   const reached = new Promise<void>((resolve) => (reach = resolve))
   const released = new Promise<void>((resolve) => (release = resolve))
-  const read = storage.getItemRaw
-  vi.spyOn(storage, 'getItemRaw').mockImplementationOnce(async (...given) => {
+  const { read } = store
+  vi.spyOn(store, 'read').mockImplementationOnce(async (...given) => {
     const found = await read(...given)
     reach()
     await released
@@ -167,7 +166,7 @@ function holdFirstRead() {
 
 it('a store that was away is found again within a second', async () => {
   const keeper = await startKeeper()
-  const read = vi.spyOn(storage, 'getItemRaw').mockRejectedValue(new StorageError('unavailable', 'it is away'))
+  const read = vi.spyOn(store, 'read').mockRejectedValue(new StorageError('unavailable', 'it is away'))
   await tickFor(keeper, MINUTE)
   expect(keeper.snapshot().storage).toMatchObject({ code: 'storage_unavailable' })
   read.mockRestore()
@@ -177,14 +176,14 @@ it('a store that was away is found again within a second', async () => {
 
 it("a sign-in is polled at Yoto's pace, however rarely the store is looked at", async () => {
   const backend: Backend = {
-    driver: memory(),
+    store,
     lease: () => lease,
     place: 'memory',
     watchInterval: 100 * MINUTE,
     removeLeftovers: async () => {},
     checks: [],
   }
-  const service = await createService(config(), backend, storage)
+  const service = await createService(config(), backend)
   const { login } = await service.deviceLogins.begin()
   await waitUntil(() => yoto.counts.polls >= 3, { what: 'three polls had come', timeout: 8_000 })
   yoto.approve(login.user_code)

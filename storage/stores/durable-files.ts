@@ -2,19 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { constants, linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
 import { lstat, open, readdir, readFile, readlink, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { type Driver, defineDriver } from 'unstorage'
 import { fileError, StorageError } from '../errors'
-
-export interface DurableFilesOptions {
-  /** The folder that holds the files; it must exist. */
-  dir: string
-}
-
-/** Options of a write. */
-export interface WriteOptions {
-  /** Write only if this is what is stored (null: nothing is); otherwise StorageError `conflict`. */
-  onlyIf?: string | null
-}
+import type { TokenStore } from '../store'
 
 /** More than anything that is kept here needs; a larger file is not one of ours. */
 const LARGEST_VALUE = 1024 * 1024
@@ -22,18 +11,18 @@ const LARGEST_VALUE = 1024 * 1024
 const TEMPORARY = /^\.yoto_.*\.[0-9a-f]{16}\.tmp$/
 
 /**
- * unstorage driver: one file a key, in one folder, each value durable before its write resolves.
+ * One file a key, in one folder, each value durable before its write resolves.
  *
  * A value is written to a temporary file beside its target (0600 from the moment it exists), flushed, renamed over the target,
  * and the folder is flushed: after a crash a reader finds the old value or the new one, whole. A target that is a symbolic link
  * stays one. write-file-atomic does not flush the folder, and nothing that was found writes conditionally.
  *
- * Values are strings, kept byte for byte: use getItemRaw and setItemRaw, as unstorage's getItem parses what looks like JSON.
+ * @param dir the folder that holds the files; it must exist
  */
-export default defineDriver((options: DurableFilesOptions): Driver => {
+export function durableFiles(dir: string): TokenStore {
   const pathOf = (key: string) => {
     if (!/^[\w.-]+$/.test(key)) throw new TypeError(`not a key of this store: ${key}`)
-    return join(options.dir, key)
+    return join(dir, key)
   }
 
   async function read(key: string): Promise<string | null> {
@@ -44,12 +33,12 @@ export default defineDriver((options: DurableFilesOptions): Driver => {
       if (found.size > LARGEST_VALUE) throw notAFile(key, 'larger than 1 MiB')
       return await readFile(path, 'utf8')
     } catch (error) {
-      if (hasCode(error, 'ENOENT') && (await folderExists(options.dir))) return null
-      throw asStorageError(error, 'read', key, options.dir)
+      if (hasCode(error, 'ENOENT') && (await folderExists(dir))) return null
+      throw asStorageError(error, 'read', key, dir)
     }
   }
 
-  async function write(key: string, value: string, { onlyIf }: WriteOptions = {}): Promise<void> {
+  async function write(key: string, value: string, onlyIf?: string | null): Promise<void> {
     try {
       const target = await followLinks(pathOf(key))
       const temporary = `${target}.${randomBytes(8).toString('hex')}.tmp`
@@ -64,37 +53,32 @@ export default defineDriver((options: DurableFilesOptions): Driver => {
       }
       await flushFolder(dirname(target))
     } catch (error) {
-      throw asStorageError(error, 'write', key, options.dir)
+      throw asStorageError(error, 'write', key, dir)
     }
   }
 
   return {
-    name: 'durable-files',
-    options,
-    hasItem: async (key) => (await read(key)) !== null,
-    getItem: read,
-    getItemRaw: read,
-    setItem: write,
-    setItemRaw: write,
-    async removeItem(key) {
+    read,
+    write,
+    async remove(key) {
       try {
         const target = await followLinks(pathOf(key))
         await unlink(target)
         await flushFolder(dirname(target))
       } catch (error) {
-        if (!hasCode(error, 'ENOENT')) throw asStorageError(error, 'remove', key, options.dir)
+        if (!hasCode(error, 'ENOENT')) throw asStorageError(error, 'remove', key, dir)
       }
     },
-    async getKeys() {
+    async keys() {
       try {
-        const names = await readdir(options.dir)
+        const names = await readdir(dir)
         return names.filter((name) => name.startsWith('.yoto_') && !TEMPORARY.test(name))
       } catch (error) {
-        throw asStorageError(error, 'list', '', options.dir)
+        throw asStorageError(error, 'list', '', dir)
       }
     },
   }
-})
+}
 
 /**
  * Removes temporary files that a crash left behind. Only the lease holder may call it, since `leased` keys are written under the

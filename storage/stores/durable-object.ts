@@ -1,6 +1,5 @@
-import { type Driver, defineDriver } from 'unstorage'
 import { StorageError } from '../errors'
-import type { WriteOptions } from './durable-files'
+import type { TokenStore } from '../store'
 
 /** The part of a Durable Object's `state.storage` that is used; `kv` is there in objects with SQLite storage only. */
 export interface ObjectStorage {
@@ -17,29 +16,23 @@ export interface ObjectStorage {
   deleteAlarm(): Promise<void>
 }
 
-export interface DurableObjectOptions {
-  storage: ObjectStorage
-}
-
 /** As in durable-files.ts. Cloudflare takes 2 MB a value, in its own encoding. */
 const LARGEST_VALUE = 1024 * 1024
 
 /**
- * unstorage driver: one value a key in a Durable Object's own storage, each durable before its write resolves.
+ * One value a key in a Durable Object's own storage, each durable before its write resolves.
  *
  * The synchronous interface is used, so that nothing of the object runs between the comparison and the replacement. unstorage's own
  * drivers for Cloudflare are made for a Worker that calls an object or KV, and write unconditionally.
- *
- * Values are strings, kept byte for byte: use getItemRaw and setItemRaw, as unstorage's getItem parses what looks like JSON.
  */
-export default defineDriver(({ storage }: DurableObjectOptions): Driver => {
+export function durableObject(storage: ObjectStorage): TokenStore {
   async function read(key: string): Promise<string | null> {
     const value = await attempt(`cannot read ${key}`, () => storage.kv.get(key) ?? null)
     if (value !== null && typeof value !== 'string') throw new StorageError('unusable', `${key} is not text`)
     return value
   }
 
-  async function write(key: string, value: string, { onlyIf }: WriteOptions = {}): Promise<void> {
+  async function write(key: string, value: string, onlyIf?: string | null): Promise<void> {
     if (new TextEncoder().encode(value).length > LARGEST_VALUE) {
       throw new StorageError('unusable', `${key} would be larger than 1 MiB`)
     }
@@ -51,20 +44,16 @@ export default defineDriver(({ storage }: DurableObjectOptions): Driver => {
   }
 
   return {
-    name: 'durable-object',
-    hasItem: async (key) => (await read(key)) !== null,
-    getItem: read,
-    getItemRaw: read,
-    setItem: write,
-    setItemRaw: write,
-    removeItem: (key) =>
+    read,
+    write,
+    remove: (key) =>
       attempt(`cannot remove ${key}`, () => {
         storage.kv.delete(key)
         return storage.sync()
       }),
-    getKeys: () => attempt('cannot list what is stored', () => Array.from(storage.kv.list(), ([key]) => key)),
+    keys: () => attempt('cannot list what is stored', () => Array.from(storage.kv.list(), ([key]) => key)),
   }
-})
+}
 
 function compare(key: string, current: unknown, expected: string | null, value: string): void {
   // A write that is repeated finds its own value.

@@ -1,13 +1,5 @@
-import { type Driver, defineDriver } from 'unstorage'
 import { StorageError } from '../errors'
-import type { WriteOptions } from './durable-files'
-
-export interface EncryptedOptions {
-  /** Where the encrypted values are kept. */
-  driver: Driver
-  /** Secrets of high entropy: values are encrypted with the first, and opened with whichever they were encrypted with. Empty: plain. */
-  secrets: readonly string[]
-}
+import type { TokenStore } from '../store'
 
 const TYPE = 'yoto-token-keeper'
 /** What every value of ours begins with, even one that was cut: no token of somebody else's has our `typ` first in its header. */
@@ -20,24 +12,22 @@ interface Key {
 }
 
 /**
- * unstorage driver over another one: values are JWE (RFC 7516) in compact form, AES-256-GCM. Their protected header holds the key's
+ * A store over another one: values are JWE (RFC 7516) in compact form, AES-256-GCM. Their protected header holds the key's
  * id and the name that the value is stored under, so that none can be put in another's place.
  *
  * A plain value is read as it is and encrypted when it is next written. One that cannot be opened is neither handed out nor written
  * over: StorageError `unusable` says what to set.
  *
  * jose is loaded by the first value that is encrypted: without a key there is none, and the start does not wait for it.
+ *
+ * @param secrets of high entropy: values are encrypted with the first, and opened with whichever they were encrypted with; empty: plain
  */
-export default defineDriver(({ driver, secrets }: EncryptedOptions): Driver => {
+export function encrypted(store: TokenStore, secrets: readonly string[]): TokenStore {
   let derived: Promise<Key[]> | undefined
   const keys = () => (derived ??= Promise.all(secrets.map(deriveKey)))
 
   async function read(name: string): Promise<string | null> {
-    return open(name, await readRaw(name))
-  }
-
-  async function readRaw(name: string): Promise<string | null> {
-    return (await driver.getItemRaw?.(name, {})) as string | null
+    return open(name, await store.read(name))
   }
 
   async function open(name: string, raw: string | null): Promise<string | null> {
@@ -59,12 +49,12 @@ export default defineDriver(({ driver, secrets }: EncryptedOptions): Driver => {
     return plaintext
   }
 
-  async function write(name: string, value: string, { onlyIf }: WriteOptions = {}): Promise<void> {
-    const raw = await readRaw(name)
+  async function write(name: string, value: string, onlyIf?: string | null): Promise<void> {
+    const raw = await store.read(name)
     const current = await open(name, raw)
     // Below, it is the bytes that are compared. A repeated write finds its own value.
     const expected = current === onlyIf || current === value ? raw : onlyIf
-    await driver.setItemRaw?.(name, await seal(name, value), onlyIf === undefined ? {} : { onlyIf: expected })
+    await store.write(name, await seal(name, value), onlyIf === undefined ? undefined : expected)
   }
 
   async function seal(name: string, value: string): Promise<string> {
@@ -76,15 +66,12 @@ export default defineDriver(({ driver, secrets }: EncryptedOptions): Driver => {
   }
 
   return {
-    ...driver,
-    name: 'encrypted',
-    options: undefined,
-    getItem: read,
-    getItemRaw: read,
-    setItem: write,
-    setItemRaw: write,
+    read,
+    write,
+    remove: (name) => store.remove(name),
+    keys: () => store.keys(),
   }
-})
+}
 
 async function headerOf(value: string): Promise<Record<string, unknown> | undefined> {
   const { decodeProtectedHeader } = await import('jose')

@@ -1,13 +1,6 @@
-import { type Driver, defineDriver } from 'unstorage'
-import type { Connection } from '../command'
+import type { Command } from '../command'
 import { StorageError } from '../errors'
-import type { WriteOptions } from './durable-files'
-
-export interface RedisOptions {
-  connection: Connection
-  /** What every key begins with. */
-  prefix: string
-}
+import type { TokenStore } from '../store'
 
 /** More than anything that is kept here needs; a longer text is not one of ours. */
 const LARGEST_VALUE = 1024 * 1024
@@ -28,10 +21,11 @@ if current ~= (ARGV[2] or false) then return current and 'replaced' or 'removed'
 redis.call('SET', KEYS[1], ARGV[1])
 return 'written'`
 
-/** unstorage driver: one Redis string a key, kept byte for byte; as durable as that Redis is. */
-export default defineDriver(({ connection, prefix }: RedisOptions): Driver => {
-  const { run } = connection
-
+/**
+ * One Redis string a key; as durable as that Redis is.
+ * @param prefix what every key begins with
+ */
+export function redisStore(run: Command, prefix: string): TokenStore {
   const nameOf = (key: string) => {
     if (!/^[\w.-]+$/.test(key)) throw new TypeError(`not a key of this store: ${key}`)
     return prefix + key
@@ -50,7 +44,7 @@ export default defineDriver(({ connection, prefix }: RedisOptions): Driver => {
     return found as string | null
   }
 
-  async function write(key: string, value: string, { onlyIf }: WriteOptions = {}): Promise<void> {
+  async function write(key: string, value: string, onlyIf?: string | null): Promise<void> {
     if (onlyIf === undefined) {
       await run('SET', nameOf(key), value)
       return
@@ -60,18 +54,13 @@ export default defineDriver(({ connection, prefix }: RedisOptions): Driver => {
   }
 
   return {
-    name: 'redis',
-    options: undefined,
-    hasItem: async (key) => (await read(key)) !== null,
-    getItem: read,
-    getItemRaw: read,
-    setItem: write,
-    setItemRaw: write,
-    async removeItem(key) {
+    read,
+    write,
+    async remove(key) {
       await run('DEL', nameOf(key))
     },
     /** SCAN may name a key twice. */
-    async getKeys() {
+    async keys() {
       const keys = new Set<string>()
       let cursor = '0'
       do {
@@ -82,9 +71,8 @@ export default defineDriver(({ connection, prefix }: RedisOptions): Driver => {
       } while (cursor !== '0')
       return [...keys]
     },
-    dispose: connection.close,
   }
-})
+}
 
 function escapeGlob(text: string): string {
   return text.replace(/[\\*?[\]]/g, '\\$&')
