@@ -1,0 +1,91 @@
+import { hash } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { compileFunction } from 'node:vm'
+import { build } from 'esbuild'
+import type * as Production from './production'
+
+export type Code = typeof Production
+
+/** What a process finds around it; everything by which one run could differ from another is in here. */
+export interface Surroundings {
+  setTimeout: (run: () => void, delay?: number) => unknown
+  clearTimeout: (timer: unknown) => void
+  setInterval: (run: () => void, delay?: number) => unknown
+  clearInterval: (timer: unknown) => void
+  performance: { now(): number }
+  wall: () => number
+  random: () => number
+  /** In place of Node's modules and the client of Redis, by name. */
+  modules: Record<string, unknown>
+}
+
+const NAMES = [
+  'require',
+  'exports',
+  'module',
+  'setTimeout',
+  'clearTimeout',
+  'setInterval',
+  'clearInterval',
+  'performance',
+  'Date',
+  'Math',
+  'crypto',
+] as const
+
+/**
+ * Compiles the production code once. What is returned makes an instance of it: one process, with its own memory, clocks, timers and disk.
+ * @param entry production.ts of this checkout, or of another one that is to be compared
+ */
+export async function loadCode(
+  entry = process.env.CODE ?? fileURLToPath(new URL('production.ts', import.meta.url)),
+): Promise<(around: Surroundings) => Code> {
+  const { outputFiles } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    write: false,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    external: ['node:*', 'ioredis', 'ofetch'],
+    define: { 'import.meta.preset': '"node-server"', 'import.meta.dev': 'false' },
+    sourcemap: 'inline',
+    logLevel: 'error',
+  })
+  const script = compileFunction(outputFiles[0]?.text ?? '', [...NAMES], { filename: 'production.js' })
+
+  return (around) => {
+    const module = { exports: {} as Code }
+    const modules: Record<string, unknown> = {
+      'node:crypto': {
+        hash,
+        randomBytes: (size: number) => Buffer.from(Array.from({ length: size }, () => around.random() * 256)),
+      },
+      ofetch: {},
+      ...around.modules,
+    }
+    const given: Record<(typeof NAMES)[number], unknown> = {
+      ...around,
+      require: (name: string) => modules[name] ?? {}, // what is not simulated is not there
+      exports: module.exports,
+      module,
+      Date: dateBy(around.wall),
+      Math: Object.assign(Object.create(Math), { random: around.random }),
+      crypto: { randomUUID: () => hash('sha256', String(around.random())).slice(0, 36), subtle: crypto.subtle },
+    }
+    script(...NAMES.map((name) => given[name]))
+    return module.exports
+  }
+}
+
+/** A Date whose present is the process's. */
+function dateBy(wall: () => number): DateConstructor {
+  class SimulatedDate extends Date {
+    constructor(...given: [] | [number | string | Date]) {
+      if (given.length === 0) super(wall())
+      else super(given[0])
+    }
+    static override now = wall
+  }
+  return SimulatedDate as unknown as DateConstructor
+}

@@ -1,0 +1,63 @@
+import type { Ground } from './ground'
+
+/** What happens in a world: how often a minute, of everything. */
+export interface Profile {
+  grounds: readonly Ground['kind'][]
+  processes: readonly [number, number]
+  /** Nothing runs between requests, and a process may stand still there. */
+  areFunctions?: boolean
+  /** Milliseconds until everything is left alone. */
+  turmoil: number
+  /** What tools ask for: tokens, another token than a refused one, a refresh. */
+  tokens: number
+  renewals: number
+  refreshes: number
+  signIns?: number
+  signOuts?: number
+  /** The token's file is removed, or replaced, by a person. */
+  byHand?: number
+  crashes?: number
+  /** SIGTERM. */
+  ends?: number
+  stops?: number
+  clockJumps?: number
+  storeAway?: number
+  storeFull?: number
+  /** Writes are reported failed that have reached the store. */
+  storeLies?: number
+  storeEmptied?: number
+  powerLosses?: number
+  failovers?: number
+  /** Of Yoto's answers, how many go wrong. */
+  yotoFaults?: number
+  revocationDeletesGrant?: boolean
+}
+
+const use = { tokens: 12, renewals: 0.5, refreshes: 0.5 }
+const calm: Profile = { grounds: ['plain', 'files', 'redis'], processes: [1, 4], turmoil: 20 * 60_000, ...use }
+const users: Profile = { ...calm, signIns: 0.4, signOuts: 0.15, byHand: 0.15, revocationDeletesGrant: true }
+const lossy: Profile = { ...users, yotoFaults: 0.3 }
+const crashes: Profile = { ...users, crashes: 1, ends: 0.5, powerLosses: 0.1, yotoFaults: 0.05 }
+const pauses: Profile = { ...users, stops: 0.7, clockJumps: 0.2, yotoFaults: 0.05 }
+const store = { storeAway: 0.4, storeFull: 0.3, storeLies: 0.4, storeEmptied: 0.05 }
+
+export const PROFILES: Record<string, Profile> = {
+  calm,
+  users,
+  lossy,
+  crashes,
+  pauses,
+  disk: { ...users, ...store, crashes: 0.2, yotoFaults: 0.03 },
+  functions: { ...users, ...store, grounds: ['plain', 'redis'], areFunctions: true, crashes: 0.3, yotoFaults: 0.1 },
+  all: {
+    ...users,
+    ...store,
+    crashes: 0.5,
+    ends: 0.3,
+    powerLosses: 0.05,
+    stops: 0.3,
+    clockJumps: 0.05,
+    failovers: 0.1,
+    yotoFaults: 0.15,
+  },
+}

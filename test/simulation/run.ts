@@ -1,0 +1,313 @@
+import type { Code, Surroundings } from './code'
+import { type Ground, plainGround } from './ground'
+import { seconds } from './judge'
+import { PROFILES, type Profile } from './profiles'
+import { createRandom, type Random } from './random'
+import type { Scheduler } from './scheduler'
+import { type Instance, World } from './world'
+import { type Family, YOTO_FAULTS } from './yoto'
+
+export interface Outcome {
+  seed: number
+  profile: string
+  ground: Ground['kind']
+  steps: number
+  /** Virtual milliseconds. */
+  time: number
+  tokens: number
+  rotations: number
+  forced: Record<string, number>
+  violations: string[]
+}
+
+export interface RunOptions {
+  code: (around: Surroundings) => Code
+  seed: number
+  profile: string
+  onTrace?(line: string): void
+  /** Breaks the world before it begins: the simulator's own tests. */
+  prepare?(world: World): void
+}
+
+/** Milliseconds after the last fault, by the end of which all must be well. */
+const CALM = 7 * 60_000
+
+/** One run: everything in it follows from profile and seed. */
+export async function run({ code, seed, profile: name, onTrace, prepare }: RunOptions): Promise<Outcome> {
+  const profile = PROFILES[name]
+  if (!profile) throw new Error(`no such profile: ${name}`)
+  const random = createRandom(seed)
+  const kind = random.pick(profile.grounds)
+  const world = new World(
+    {
+      code,
+      random,
+      yoto: {
+        lifetime: random.pick([60_000, 5 * 60_000, 3_600_000, 86_400_000]),
+        leeway: random.pick([0, 0, 10_000, 60_000]),
+        revocationDeletesGrant: !!profile.revocationDeletesGrant && random.chance(0.2),
+      },
+      areFunctions: !!profile.areFunctions,
+      onTrace,
+    },
+    (scheduler, random) => groundOf(kind, scheduler, random),
+  )
+  prepare?.(world)
+  await turmoil(world, profile, random)
+  await calm(world, random)
+  return {
+    seed,
+    profile: name,
+    ground: kind,
+    steps: world.scheduler.steps,
+    time: world.scheduler.now,
+    tokens: world.tokensGiven,
+    rotations: world.yoto.families.reduce((sum, { tokens }) => sum + tokens.length - 1, 0),
+    forced: world.judge.forced,
+    violations: world.judge.violations,
+  }
+}
+
+function groundOf(_kind: Ground['kind'], scheduler: Scheduler, random: Random): Ground {
+  return plainGround(scheduler, random, random.pick([500, 5_000, 50_000]))
+}
+
+// --- while things go wrong -------------------------------------------------------------------------------------------
+
+async function turmoil(world: World, profile: Profile, random: Random): Promise<void> {
+  const { judge, ground, yoto, scheduler, instances } = world
+  const [fewest, most] = profile.processes
+  const wanted = fewest + random.below(most - fewest + 1)
+  let isOver = false
+
+  const each = (rate: number | undefined, happen: () => void) => {
+    if (!rate) return
+    const again = () =>
+      scheduler.after((-Math.log(1 - random.next()) * 60_000) / rate, () => {
+        if (isOver) return
+        happen()
+        again()
+      })
+    again()
+  }
+  /** Processes that are there to be asked. */
+  const any = (): Instance | undefined => {
+    const there = instances.filter(({ isClosing }) => !isClosing)
+    return there.length > 0 ? random.pick(there) : undefined
+  }
+  const atAny = (happen: (instance: Instance) => void) => () => {
+    const instance = any()
+    if (!instance) return
+    // A function is run for a request, and may stand still afterwards.
+    if (profile.areFunctions) instance.process.goOn()
+    instance.process.deliver(() => happen(instance))
+  }
+  const forAWhile = (begin: () => void, end: () => void, longest: number) => () => {
+    begin()
+    scheduler.after(random.between(50, longest), () => {
+      if (!isOver) end()
+    })
+  }
+  const setAway = (away: boolean) => {
+    world.trace('store', away ? 'is away' : 'is back')
+    ground.setAway(away)
+    if (away) judge.storeAwaySince ??= scheduler.now
+    else {
+      judge.storeAwaySince = undefined
+      judge.storeBackAt = scheduler.now
+    }
+  }
+  const user = () => random.pick(['ann', 'ann', 'ben'])
+
+  const first = yoto.issue('ann')
+  world.putByHand(first.body.refresh_token, first.family)
+  for (let n = 0; n < wanted; n++) world.start()
+  yoto.nextFault = () => (!isOver && random.chance(profile.yotoFaults ?? 0) ? random.pick(YOTO_FAULTS) : undefined)
+
+  each(
+    profile.tokens,
+    atAny((one) => void world.askForToken(one, random.pick([undefined, undefined, 30_000, 600_000]))),
+  )
+  each(
+    profile.renewals,
+    atAny((one) => void world.renew(one)),
+  )
+  each(
+    profile.refreshes,
+    atAny((one) => void world.refreshNow(one)),
+  )
+  each(
+    profile.signIns,
+    atAny((one) => world.signIn(one, user())),
+  )
+  each(
+    profile.signOuts,
+    atAny((one) => void world.signOut(one)),
+  )
+  each(profile.byHand, () => {
+    const stored = ground.token()?.trim()
+    const known = stored ? yoto.find(stored) : undefined
+    if (random.chance(0.4)) world.removeByHand()
+    else if (known && random.chance(0.3)) world.putByHand(`${stored}\n`, known.family)
+    else {
+      const { family, body } = yoto.issue(user())
+      world.putByHand(body.refresh_token, family)
+    }
+  })
+  each(profile.crashes, () => {
+    const one = any()
+    if (one) world.crash(one)
+  })
+  each(profile.ends, () => {
+    const one = any()
+    if (one) world.end(one)
+  })
+  each(20, () => {
+    if (instances.length < wanted) world.start()
+  })
+  each(profile.stops, () => {
+    const one = any()
+    if (!one || one.process.isStopped) return
+    world.trace(one.process.name, 'stands still')
+    one.process.stop(random.chance(0.3))
+    scheduler.after(random.between(100, random.pick([3_000, 30_000, 300_000])), () => {
+      if (one.process.isStopped) world.trace(one.process.name, 'goes on')
+      one.process.goOn()
+    })
+  })
+  if (profile.areFunctions) {
+    each(12, () => any()?.process.stop(false))
+  }
+  each(profile.clockJumps, () => {
+    const one = any()
+    if (!one) return
+    world.clockHasJumped = true
+    one.process.wallOffset += random.pick([-1, 1]) * random.between(1_000, random.pick([60_000, 86_400_000]))
+  })
+  each(
+    profile.storeAway,
+    forAWhile(
+      () => setAway(true),
+      () => setAway(false),
+      random.pick([2_000, 20_000, 120_000]),
+    ),
+  )
+  each(
+    profile.storeFull,
+    forAWhile(
+      () => {
+        world.trace('store', 'is full')
+        ground.setFull(true)
+      },
+      () => {
+        world.trace('store', 'has room')
+        ground.setFull(false)
+      },
+      60_000,
+    ),
+  )
+  each(
+    profile.storeLies,
+    forAWhile(
+      () => ground.setLies(0.5),
+      () => ground.setLies(0),
+      10_000,
+    ),
+  )
+  each(profile.storeEmptied, () => {
+    world.trace('store', 'is emptied')
+    world.noteStored()
+    ground.empty()
+    // Who holds it saves it again; with nobody there who does, it is lost.
+    judge.end(judge.begin('emptied', null), 'uncertain')
+  })
+  each(profile.powerLosses, () => {
+    for (const one of [...instances]) world.crash(one)
+    world.trace('store', 'power is lost')
+    if (ground.loseUnflushed()) judge.rolledBackAt = scheduler.now
+  })
+  each(profile.failovers, () => {
+    world.trace('store', 'failover')
+    if (ground.loseLease()) judge.leaseLostAt = scheduler.now
+    if (ground.loseUnflushed()) judge.rolledBackAt = scheduler.now
+  })
+  each(60, () => {
+    world.noteStored()
+    world.noteSaved()
+  })
+
+  await world.runFor(profile.turmoil)
+  isOver = true
+  setAway(false)
+  ground.setFull(false)
+  ground.setLies(0)
+  for (const { process } of instances) process.goOn()
+}
+
+// --- afterwards ------------------------------------------------------------------------------------------------------
+
+async function calm(world: World, random: Random): Promise<void> {
+  const { judge, instances, yoto, ground } = world
+  world.calmSince = world.scheduler.now
+  world.trace('world', 'is calm')
+  world.tickPause = () => random.between(2_000, 6_000)
+  while (instances.length === 0 || (instances.length < 2 && random.chance(0.5))) world.start()
+  const sends = yoto.sends
+  for (let minute = 0; minute < 7; minute++) {
+    for (const one of instances) if (!one.isClosing) void world.askForToken(one)
+    await world.runFor(CALM / 7 / 2)
+    world.noteStored()
+    world.noteSaved()
+    await world.runFor(CALM / 7 / 2)
+  }
+  world.noteSaved()
+
+  const perToken = 0.5 * Math.min(yoto.options.lifetime, 12 * 3_600_000)
+  const most = (2 * CALM) / perToken + 4 * instances.length + 4
+  // Each of two machines whose clocks differ takes the other's token for one from the future (rule 12).
+  if (yoto.sends - sends > most && !world.clockHasJumped)
+    judge.violate(`${yoto.sends - sends} refreshes in the last 7 minutes`)
+
+  const answers = new Map<string, Family | string>()
+  for (const one of instances) {
+    void world.askForToken(one).then((answer) => answers.set(one.process.name, answer))
+  }
+  await world.runFor(60_000)
+  for (const { process, calls } of instances) {
+    for (const { what, since } of calls) {
+      if (world.scheduler.now - since >= 60_000)
+        judge.violate(`${process.name} ${what} has been waiting since ${seconds(since)}`)
+    }
+  }
+  const wanted = judge.wanted()
+  const words = [...wanted].map((family) => family?.name ?? 'nobody').join(' or ')
+  for (const [name, answer] of answers) {
+    const isRight =
+      typeof answer !== 'string'
+        ? wanted.has(answer) && (!answer.endedBy || isForced(answer))
+        : answer === 'signed_out'
+          ? wanted.has(null)
+          : answer === 'needs_sign_in' && [...wanted].some((family) => family?.endedBy)
+    if (!isRight) {
+      const what = typeof answer === 'string' ? answer : `${answer.name}${answer.endedBy ? ` (${answer.endedBy})` : ''}`
+      judge.violate(`${name} ends with ${what}, and ${words} is to be signed in`)
+    }
+  }
+  const ends = [...answers.values()].map((answer) =>
+    typeof answer !== 'string' && answer.endedBy ? 'needs_sign_in' : answer,
+  )
+  if (new Set(ends).size > 1) judge.violate('the processes do not agree')
+  const lies = ground.token()?.trim()
+  const stored = lies ? yoto.find(lies) : undefined
+  const [answer] = answers.values()
+  if (answer && typeof answer !== 'string') {
+    if (stored?.family !== answer) judge.violate(`what is stored is not what is used: ${lies}`)
+    else if (stored.replaced && world.scheduler.now - stored.replaced.at > 30_000 && !answer.endedBy)
+      judge.violate(`what is stored has been replaced: ${lies}`)
+  }
+}
+
+/** What is gone by nobody's fault; its access token may still be used. */
+function isForced({ endedBy }: Family): boolean {
+  return !!endedBy?.startsWith('reuse')
+}

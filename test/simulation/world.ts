@@ -1,0 +1,304 @@
+import type { IssuedTokens } from '../../server/yoto/outcome'
+import type { Code, Surroundings } from './code'
+import type { Ground } from './ground'
+import { type Act, Judge, seconds } from './judge'
+import { SimulatedProcess } from './process'
+import type { Random } from './random'
+import { Scheduler } from './scheduler'
+import { type Family, SimulatedYoto, type YotoOptions } from './yoto'
+
+export interface WorldParts {
+  code: (around: Surroundings) => Code
+  random: Random
+  yoto: YotoOptions
+  areFunctions: boolean
+  /** Called with every line of the trace. */
+  onTrace?(line: string): void
+}
+
+type Keeper = ReturnType<Code['createKeeper']>
+
+/** One process with a keeper in it. */
+export interface Instance {
+  process: SimulatedProcess
+  keeper: Keeper
+  /** What tools and people wait for. */
+  calls: Set<{ what: string; since: number }>
+  /** Sign-ins that have been reported as not saved. */
+  unsaved: Set<Act>
+  isClosing: boolean
+}
+
+/** Processes on one ground, Yoto, and virtual time. */
+export class World {
+  readonly scheduler = new Scheduler()
+  readonly judge = new Judge(() => this.scheduler.now)
+  readonly yoto: SimulatedYoto
+  readonly instances: Instance[] = []
+  /** Milliseconds that a part of an operation takes. */
+  latency: () => number = () => this.parts.random.between(0.1, 4)
+  /** Milliseconds between two ticks. */
+  tickPause: () => number = () => this.parts.random.between(200, 1_000)
+  /** Nothing is being broken any more, since then. */
+  calmSince = Number.POSITIVE_INFINITY
+  clockHasJumped = false
+  tokensGiven = 0
+  rotations = 0
+  private started = 0
+
+  constructor(
+    readonly parts: WorldParts,
+    makeGround: (scheduler: Scheduler, random: Random) => Ground,
+  ) {
+    this.ground = makeGround(this.scheduler, parts.random)
+    this.yoto = new SimulatedYoto(parts.yoto, this.scheduler, parts.random, this.judge, (who, what) =>
+      this.trace(who, what),
+    )
+  }
+  readonly ground: Ground
+
+  trace(who: string, what: string): void {
+    this.parts.onTrace?.(`${seconds(this.scheduler.now)} ${who} ${what}`)
+  }
+
+  async runFor(duration: number): Promise<void> {
+    await this.scheduler.runUntil(this.scheduler.now + duration)
+  }
+
+  // --- processes -----------------------------------------------------------------------------------------------------
+
+  start(name = `p${++this.started}`): Instance {
+    const { random, code, areFunctions } = this.parts
+    const process = new SimulatedProcess({
+      name,
+      scheduler: this.scheduler,
+      random,
+      latency: () => this.latency(),
+      trace: (who, what) => this.trace(who, what),
+    })
+    const lib = code(process.surroundings(this.ground.modules(process)))
+    const { store, lease, watchInterval, removeLeftovers } = this.ground.open(process, lib)
+    const config = lib.readConfig({ YOTO_CLIENT_ID: 'client' }, '/')
+    const journal = { add: (kind: string, outcome: string) => this.trace(name, `note ${kind} ${outcome}`) }
+    const keeper = lib.createKeeper({
+      config,
+      store,
+      lease,
+      journal: { ...silentJournal, ...journal },
+      clock: { wall: () => process.wall(), monotonic: () => process.monotonic() },
+      yoto: {
+        refresh: async (token) => lib.classify(await this.yoto.refresh(process, token), process.wall()),
+        revoke: (token) => this.yoto.revoke(process, token),
+      },
+      random: random.next,
+      watchInterval,
+      isUnattended: !areFunctions,
+      removeLeftovers,
+    })
+    const instance: Instance = { process, keeper, calls: new Set(), unsaved: new Set(), isClosing: false }
+    this.instances.push(instance)
+    this.trace(name, 'starts')
+    void this.call(instance, 'start', () => keeper.start()).then(() => {
+      if (!areFunctions) this.tickOn(instance)
+    })
+    return instance
+  }
+
+  private tickOn(instance: Instance): void {
+    this.scheduler.after(this.tickPause(), () =>
+      instance.process.deliver(() => {
+        if (instance.isClosing) return
+        const next = () => this.tickOn(instance)
+        instance.keeper.tick().then(next, (error) => {
+          this.judge.violate(`${instance.process.name} tick threw ${error}`)
+          next()
+        })
+      }),
+    )
+  }
+
+  crash(instance: Instance): void {
+    this.trace(instance.process.name, 'crashes')
+    this.noteStored()
+    instance.process.crash()
+    this.remove(instance)
+  }
+
+  /** SIGTERM: 10 seconds to end what is under way. */
+  end(instance: Instance): void {
+    this.trace(instance.process.name, 'is to end')
+    instance.isClosing = true
+    instance.process.deliver(() => {
+      const gone = () => {
+        if (!instance.process.isAlive) return
+        this.trace(instance.process.name, 'ends')
+        this.noteStored()
+        instance.process.crash()
+        this.remove(instance)
+      }
+      instance.keeper.close().then(gone, gone)
+      this.scheduler.after(10_000, gone)
+    })
+  }
+
+  private remove(instance: Instance): void {
+    this.judge.died(instance.process)
+    this.instances.splice(this.instances.indexOf(instance), 1)
+  }
+
+  // --- what is asked of them -----------------------------------------------------------------------------------------
+
+  private call<T>(instance: Instance, what: string, work: () => Promise<T>): Promise<T> {
+    const call = { what, since: this.scheduler.now }
+    instance.calls.add(call)
+    return work().finally(() => instance.calls.delete(call))
+  }
+
+  /** Where nothing runs between requests, what has come due is done before each of them (server/front/catch-up.ts). */
+  private async catchUp({ keeper }: Instance): Promise<void> {
+    if (this.parts.areFunctions) await keeper.tick()
+  }
+
+  /** A tool asks for a token. @returns the family that it is of, or the code of the error */
+  async askForToken(instance: Instance, minTtl?: number): Promise<Family | string> {
+    try {
+      const set = await this.call(instance, 'token', async () => {
+        await this.catchUp(instance)
+        return instance.keeper.accessToken(minTtl)
+      })
+      this.tokensGiven++
+      return this.checkToken(instance, set.accessToken)
+    } catch (error) {
+      return this.codeOf(instance, 'token', error)
+    }
+  }
+
+  private checkToken({ process }: Instance, accessToken: string): Family | string {
+    const token = this.yoto.access(accessToken)
+    if (!token) {
+      this.judge.violate(`${process.name} gave out a token that Yoto never issued`)
+      return 'unknown'
+    }
+    const { now } = this.scheduler
+    this.trace(process.name, `gives a token of ${token.family.name}`)
+    if (now >= token.expiresAt && !this.clockHasJumped) {
+      this.judge.violate(`${process.name} gave out a token that had run out`)
+    }
+    return token.family
+  }
+
+  async renew(instance: Instance): Promise<void> {
+    const { set } = instance.keeper.snapshot()
+    if (!set) return
+    await this.call(instance, 'renew', async () => {
+      await this.catchUp(instance)
+      return instance.keeper.renew(set)
+    }).catch((error) => this.codeOf(instance, 'renew', error))
+  }
+
+  async refreshNow(instance: Instance): Promise<void> {
+    await this.call(instance, 'refresh', async () => {
+      await this.catchUp(instance)
+      return instance.keeper.refreshNow()
+    }).catch((error) => this.codeOf(instance, 'refresh', error))
+  }
+
+  /** Somebody has signed in at Yoto, and the answer is on its way to that process. */
+  signIn(instance: Instance, user: string): void {
+    const { family, body } = this.yoto.issue(user)
+    const { process, keeper } = instance
+    const act = this.judge.begin(`sign in ${family.name}`, family, process)
+    this.trace(process.name, `somebody signs in: ${family.name} of ${user}`)
+    const tokens: IssuedTokens = {
+      accessToken: body.access_token,
+      refreshToken: body.refresh_token,
+      expiresIn: body.expires_in * 1000,
+    }
+    const sent = { wall: process.wall(), monotonic: process.monotonic() }
+    this.scheduler.after(this.parts.random.between(20, 200), () =>
+      process.deliver(() => {
+        void this.call(instance, 'sign in', () => keeper.signIn(tokens, sent)).then(
+          () => {
+            if (keeper.snapshot().notSaved) instance.unsaved.add(act)
+            else this.judge.end(act, 'done')
+          },
+          (error) => {
+            this.codeOf(instance, 'sign in', error)
+            this.judge.end(act, 'uncertain')
+          },
+        )
+      }),
+    )
+  }
+
+  async signOut(instance: Instance): Promise<void> {
+    const act = this.judge.begin('sign out', null, instance.process)
+    this.trace(instance.process.name, 'somebody signs out')
+    try {
+      await this.call(instance, 'sign out', async () => {
+        await this.catchUp(instance)
+        return instance.keeper.signOut()
+      })
+      this.judge.end(act, 'done')
+    } catch (error) {
+      this.codeOf(instance, 'sign out', error)
+      this.judge.end(act, 'uncertain')
+    }
+  }
+
+  /** Every failure is a typed error. */
+  private codeOf({ process }: Instance, what: string, error: unknown): string {
+    const { name, code, message } = error as { name: string; code?: string; message: string }
+    const isStorage = name === 'StorageError' && what === 'sign out' // DESIGN's shape is made of it by the route
+    if (name !== 'KeeperError' && !isStorage)
+      this.judge.violate(`${process.name} ${what} threw ${name} ${code ?? ''} ${message}`)
+    return code ?? message
+  }
+
+  /** By hand: the token of another sign-in, or of the same with other white space around it. */
+  putByHand(value: string, family: Family): void {
+    const act = this.judge.begin(`put ${value.trim()} by hand`, family)
+    this.trace('somebody', `puts ${JSON.stringify(value)} in place`)
+    this.ground.putToken(value)
+    this.judge.byHand.set(value.trim(), this.scheduler.now)
+    this.judge.end(act, 'done')
+  }
+
+  removeByHand(): void {
+    const act = this.judge.begin('remove by hand', null)
+    this.trace('somebody', 'removes the token')
+    this.ground.removeToken()
+    this.judge.end(act, 'done')
+  }
+
+  // --- watching ------------------------------------------------------------------------------------------------------
+
+  /** To be called before anything is taken away: what has been stored is known. */
+  noteStored(): void {
+    const token = this.ground.token()?.trim()
+    if (token) this.judge.stored.add(token)
+  }
+
+  /** A sign-in that was held in memory is saved by now, or has yielded. */
+  noteSaved(): void {
+    for (const { keeper, unsaved, process } of this.instances) {
+      if (unsaved.size === 0 || keeper.snapshot().notSaved) continue
+      for (const act of unsaved) {
+        const { set } = keeper.snapshot()
+        const isOurs = set && this.yoto.find(set.refreshToken)?.family === act.wanted
+        this.judge.end(act, isOurs ? 'done' : 'uncertain')
+        this.trace(process.name, isOurs ? `has saved ${act.what}` : `has given up ${act.what}`)
+      }
+      unsaved.clear()
+    }
+  }
+}
+
+const silentJournal = {
+  add() {},
+  count() {},
+  read: async () => [],
+  tick: async () => {},
+  nextDue: () => undefined,
+  flush: async () => {},
+}
