@@ -3,7 +3,7 @@ import Negotiator from 'negotiator'
 import { defineRouteMeta } from 'nitropack/runtime'
 import * as v from 'valibot'
 import { KeeperError } from '../../server/errors'
-import type { TokenSet } from '../../server/keeper/token-set'
+import type { Access } from '../../server/keeper/keeper'
 import { useService } from '../../server/service'
 
 const TEXT = 'text/plain; charset=utf-8'
@@ -52,30 +52,30 @@ export default eventHandler(async (event) => {
   const minTtl = v.safeParse(MinTtl, asked)
   if (!minTtl.success) throw new KeeperError('bad_request', 'min_ttl must be a whole number of seconds.')
   const { keeper } = await useService()
-  const set = await keeper.accessToken((minTtl.output ?? 0) * 1000)
+  const access = await keeper.accessToken((minTtl.output ?? 0) * 1000)
   setResponseHeader(event, 'vary', 'accept')
   if (prefersText(event.node.req.headers.accept)) {
     setResponseHeader(event, 'content-type', TEXT)
-    return set.accessToken
+    return access.accessToken
   }
   setResponseHeader(event, 'content-type', 'application/json')
-  return jsonOf(set, Math.max(0, Math.floor(keeper.snapshot().timeLeft / 1000)))
+  return jsonOf(access)
 })
 
 /** The latest answer: for a second it is the same for everybody. */
-const latest = new WeakMap<TokenSet, { expiresIn: number; json: string }>()
+let latest: { accessToken: string; expiresIn: number; json: string } | undefined
 
-function jsonOf(set: TokenSet, expiresIn: number): string {
-  const before = latest.get(set)
-  if (before?.expiresIn === expiresIn) return before.json
+function jsonOf({ accessToken, expiresAt, timeLeft, scope }: Access): string {
+  const expiresIn = Math.max(0, Math.floor(timeLeft / 1000))
+  if (latest?.expiresIn === expiresIn && latest.accessToken === accessToken) return latest.json
   const json = JSON.stringify({
-    access_token: set.accessToken,
+    access_token: accessToken,
     token_type: 'Bearer',
     expires_in: expiresIn,
-    expires_at: new Date(set.expiresAt).toISOString(),
-    scope: set.scope,
+    expires_at: new Date(expiresAt).toISOString(),
+    scope,
   })
-  latest.set(set, { expiresIn, json })
+  latest = { accessToken, expiresIn, json }
   return json
 }
 

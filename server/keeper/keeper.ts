@@ -1,15 +1,17 @@
 import type { IssuedTokens } from '../yoto/outcome'
+import { createDebts } from './debts'
 import { createLook } from './look'
 import {
   enoughFor,
   inMemory,
+  isDue,
   isJustIssued,
   isRefreshDue,
   isRefreshPossible,
   type Moment,
-  mayNotHurry,
   nextDue,
   whyNone,
+  whyNotNow,
 } from './next'
 import type { KeeperParts, Shared } from './parts'
 import { createRefresh } from './refresh'
@@ -17,12 +19,22 @@ import { createSave } from './save'
 import { createSignIn } from './sign-in'
 import { type Snapshot, snapshotOf } from './snapshot'
 import { createMemory, refusalOf, setOf, tokenOf } from './state'
-import type { TokenSet } from './token-set'
+import { type TokenSet, timeLeft } from './token-set'
 import { createTurns } from './turn'
 
 export { notConfigured } from './next'
 export type { KeeperParts } from './parts'
 export type { Snapshot } from './snapshot'
+
+/** What is handed out: all of one moment, and no refresh token. */
+export interface Access {
+  accessToken: string
+  /** Milliseconds since 1970. */
+  expiresAt: number
+  /** Milliseconds of life. */
+  timeLeft: number
+  scope?: string
+}
 
 export interface Keeper {
   /** Reads the store and begins to watch it. Never throws: what is wrong shows in the snapshot. */
@@ -32,13 +44,13 @@ export interface Keeper {
    * @param minTtl milliseconds it should have left; a refresh is made for it where that helps
    * @throws KeeperError `signed_out`, `needs_sign_in`, `not_configured`, `storage_unavailable`, or `yoto_*`
    */
-  accessToken(minTtl?: number): Promise<TokenSet>
+  accessToken(minTtl?: number): Promise<Access>
   /**
    * Another access token than one that Yoto's API refused (rule 4): the current one, or one that is fetched now.
    * @returns undefined where no other can be had, or where the refused one was itself fetched this way a short while ago: then the
    * token is not what is wrong. Never throws.
    */
-  renew(refused: TokenSet): Promise<TokenSet | undefined>
+  renew(refused: Pick<Access, 'accessToken'>): Promise<Access | undefined>
   /** Refreshes now; within 10 s of the last success that is the answer (rule 4). Throws as accessToken does. */
   refreshNow(): Promise<void>
   /** Keeps what a sign-in brought, in place of what was kept before (rule 9). `sent`: both clocks when its request left. `otherAccount`: another one than before. */
@@ -62,7 +74,7 @@ const TRUSTED_AFTER_RENEWAL = 300_000
 /** Keeps the TokenSet. The rules are those of docs/design.md. */
 export function createKeeper(parts: KeeperParts): Keeper {
   const { config, lease, journal, clock, isUnattended = true } = parts
-  const memory = createMemory(parts.observe)
+  const memory = createMemory((state) => parts.observe?.(state, turns.isTaken))
   const turns = createTurns({
     lease,
     removeLeftovers: parts.removeLeftovers,
@@ -83,16 +95,23 @@ export function createKeeper(parts: KeeperParts): Keeper {
   const save = createSave(shared, look)
   const refreshing = createRefresh(shared, look, save)
   const { refresh } = refreshing
-  const { signIn, signOut } = createSignIn(shared, look, save)
+  const debts = createDebts(shared, look)
+  const { signIn, signOut } = createSignIn(shared, save)
   /** What `renew` has fetched last, and when by the monotonic clock. */
   let renewed: { accessToken: string; at: number } | undefined
+
+  function accessOf(set: TokenSet | undefined): Access | undefined {
+    if (!set) return undefined
+    const { accessToken, expiresAt, scope } = set
+    return { accessToken, expiresAt, timeLeft: timeLeft(set, clock), scope }
+  }
 
   return {
     async start() {
       await turns.nextLong(look.takeOver).then(look.closeRecord, () => {})
       const { unusable } = snapshotOf(moment)
       if (unusable) look.noteProblem('unusable', unusable)
-      await turns.nextLong(look.probe)
+      await turns.nextLong(debts.probe)
       if (isUnattended && isRefreshDue(moment)) refresh().catch(() => {})
     },
 
@@ -102,15 +121,15 @@ export function createKeeper(parts: KeeperParts): Keeper {
       if (enough !== undefined && inMemory(moment, enough)) {
         const ahead = isRefreshDue(moment) && refresh().catch(() => {})
         if (!isUnattended) await ahead
-      } else if (!isJustIssued(moment, setOf(memory.state)) && isRefreshPossible(moment)) {
+      } else if (!isJustIssued(moment) && isRefreshPossible(moment)) {
         await refresh().catch((error) => {
           if (!inMemory(moment, 1)) throw error
         })
       }
       // Rule 1: where no refresh can be had, a token that is still valid is handed out to its end.
-      const set = inMemory(moment, 1)
-      if (!set) throw whyNone(moment)
-      return set
+      const access = accessOf(inMemory(moment, 1))
+      if (!access) throw whyNone(moment)
+      return access
     },
 
     async renew({ accessToken }) {
@@ -121,15 +140,15 @@ export function createKeeper(parts: KeeperParts): Keeper {
         const set = setOf(memory.state)
         if (set && !isCurrent()) renewed = { accessToken: set.accessToken, at: clock.monotonic() }
       }
-      return isCurrent() ? undefined : inMemory(moment, 1)
+      return isCurrent() ? undefined : accessOf(inMemory(moment, 1))
     },
 
     async refreshNow() {
       if (memory.state.unsaved?.why) throw memory.state.unsaved.why
       await look.seek()
-      if (isJustIssued(moment, setOf(memory.state))) return
-      const hurry = mayNotHurry(moment)
-      if (hurry) throw hurry
+      if (isJustIssued(moment)) return
+      const reason = whyNotNow(moment)
+      if (reason) throw reason
       if (tokenOf(memory.state) && refusalOf(memory.state) === undefined) await refresh()
       const { state } = memory
       if (state.unsaved || refusalOf(state) !== undefined || !setOf(state)) throw whyNone(moment)
@@ -142,16 +161,14 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
     async tick() {
       if (turns.isBusy) return refreshing.underway?.catch(() => {})
-      const { unsaved } = memory.state
-      if (unsaved) {
-        if (clock.monotonic() >= unsaved.notBefore) await turns.nextWithLease(save.saveUnsaved).catch(() => {})
-      } else if (look.isDue()) await turns.next(look.look).catch(() => {})
-      if (memory.state.store.unwritable) await turns.next(look.probe)
-      if (memory.state.debt) await turns.nextWithLease(look.payDebt).catch(() => {})
-      if (isRefreshDue(moment)) await refresh().catch(() => {})
+      if (isDue(moment, 'save')) await turns.nextWithLease(save.saveUnsaved).catch(() => {})
+      else if (!memory.state.unsaved && clock.monotonic() >= look.nextAt()) await turns.next(look.look).catch(() => {})
+      if (isDue(moment, 'probe')) await turns.next(debts.probe)
+      if (isDue(moment, 'pay')) await turns.nextWithLease(debts.pay).catch(() => {})
+      if (isDue(moment, 'refresh')) await refresh().catch(() => {})
     },
 
-    nextDue: () => nextDue(moment),
+    nextDue: () => nextDue(moment, look.wakeAt()),
 
     async close(others) {
       turns.close()

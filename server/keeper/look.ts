@@ -1,9 +1,13 @@
+import { isStorageError } from '../../storage'
 import { fromStorage, type KeeperError } from '../errors'
-import type { KeeperParts, Shared } from './parts'
+import type { Shared } from './parts'
 import {
+  aboutToken,
+  isAbout,
   REFRESH_TOKEN,
   readRecord,
   readToken,
+  recordFor,
   recordOf,
   type StoredToken,
   type TokenRecord,
@@ -11,7 +15,7 @@ import {
   writeRecord,
 } from './records'
 import * as become from './state'
-import { isInDoubt, refusalOf, setOf, tokenOf } from './state'
+import { refusalOf, tokenOf } from './state'
 import { fingerprintOf } from './token-set'
 import { STORAGE_PAUSE } from './trouble'
 
@@ -19,7 +23,7 @@ import { STORAGE_PAUSE } from './trouble'
 export interface Seen {
   stored?: StoredToken
   record?: TokenRecord
-  /** Both of our records are gone while a sign-in is held: the store was lost, not the sign-in (rule 10). */
+  /** The store has lost what is held here: both records are gone, or a later rotation is (rule 10). */
   lost: boolean
 }
 
@@ -28,21 +32,23 @@ export interface Look {
   takeOver(): Promise<Seen>
   /** Rule 10: has somebody else changed what is stored? Within a turn. */
   look(): Promise<void>
-  isDue(): boolean
+  /** When the store is to be looked at next, by the monotonic clock. */
+  nextAt(): number
+  /** The same where each look has to be arranged for; undefined: there is no need. */
+  wakeAt(): number | undefined
   /** To be awaited before anybody is told that there is no sign-in. Never throws. */
   seek(): Promise<void>
-  /** Rule 10: puts back what an emptied store has lost; under the lease. */
+  /** Rule 10: puts back what the store has lost; under the lease. */
   saveAgain(): Promise<void>
   /** The token was removed from outside: the access token in its record is to go too. */
   closeRecord(seen: Seen): void
-  /** Under the lease: what is owed to the store, as far as it can be had now. */
-  payDebt(): Promise<void>
-  /** Can the store be written at all? Within a turn. */
-  probe(): Promise<void>
   noteProblem(outcome: string, error: KeeperError): KeeperError
 }
 
-/** Reading the store: what it says becomes state. */
+/** Milliseconds between two looks at a store that could not be read, where each has to be arranged for. */
+const UNREADABLE_PAUSE = 60_000
+
+/** Reading the store: what it says becomes state, and nothing is written but what it has lost. */
 export function createLook({ parts, memory, turns }: Shared): Look {
   const { config, store, journal, clock, watchInterval } = parts
   /** A token that appeared in the store without its record; another instance may be about to write that. */
@@ -61,29 +67,38 @@ export function createLook({ parts, memory, turns }: Shared): Look {
       throw couldNotRead(error)
     }
     memory.learn(become.foundAgain(memory.state, clock.monotonic()))
-    if (!stored && !record && become.isHeld(memory.state)) {
-      memory.learn(become.foundEmptied(memory.state))
-      return { lost: true }
+    if (isLost(stored, record)) {
+      memory.learn(become.foundLost(memory.state))
+      return { stored, record, lost: true }
     }
     if (stored && record?.signed_out?.fingerprint === stored.fingerprint) {
-      await store.remove(REFRESH_TOKEN) // a sign-out that was interrupted
+      // A sign-out that was interrupted: it is for the lease's holder to end it.
+      const { fingerprint } = stored
       stored = undefined
+      memory.learn(become.owes(memory.state, { note: 'removal by sign-out', fingerprint }))
     }
     if (!stored) {
-      memory.learn(become.foundNothing(memory.state))
+      memory.learn(become.foundNothing(memory.state, record?.signed_out?.at))
       return { record, lost: false }
     }
-    const verdict = verdictOn(stored, record)
-    memory.learn(become.foundToken(memory.state, stored, tokenSetOf(stored, record, config.clientId, clock), verdict))
+    const set = tokenSetOf(stored, record, config.clientId, clock)
+    memory.learn(become.foundToken(memory.state, stored, set, verdictOn(stored, record)))
     return { stored, record, lost: false }
   }
 
+  /** What is held here is later than what is stored: no clock tells that, but the count of rotations does. */
+  function isLost(stored: StoredToken | undefined, record: TokenRecord | undefined): boolean {
+    if (!stored && !record) return become.isHeld(memory.state)
+    const set = tokenOf(memory.state)?.set
+    if (!set || !stored || record?.fingerprint !== stored.fingerprint || record.family !== set.family) return false
+    return (record.rotation ?? 0) < set.rotation
+  }
+
   function verdictOn({ fingerprint }: StoredToken, record: TokenRecord | undefined): become.Verdict {
-    const refusal = memory.state.debt
-      ? refusalOf(memory.state)
-      : record?.refusals?.find((one) => isAbout(config, one, fingerprint))?.message
-    if (refusal !== undefined) return { is: 'refused', message: refusal }
-    return { is: isAbout(config, record?.intent, fingerprint) ? 'in doubt' : 'good' }
+    const unnoted = memory.state.debts.flatMap((debt) => (debt.note === 'refusal' ? [debt.refusal] : []))
+    const refusal = [...unnoted, ...(record?.refusals ?? [])].find((one) => isAbout(one, fingerprint, config))
+    if (refusal) return { is: 'refused', message: refusal.message }
+    return { is: isAbout(record?.intent, fingerprint, config) ? 'in doubt' : 'good' }
   }
 
   /** What cannot be read may still be there; what is no token has replaced the one we had. */
@@ -107,8 +122,7 @@ export function createLook({ parts, memory, turns }: Shared): Look {
       if (why.message !== wasWrong?.message) noteProblem('unusable', why)
       return
     }
-    const { kept } = memory.state
-    if (raw === tokenOf(memory.state)?.stored.raw && kept.is !== 'unread' && !wasWrong) {
+    if (raw === before?.stored.raw && memory.state.kept.is !== 'unread' && !wasWrong) {
       memory.learn(become.isUnchanged(memory.state))
       sighted = undefined
       await lookForIntent()
@@ -125,7 +139,7 @@ export function createLook({ parts, memory, turns }: Shared): Look {
     }
     if (before && !seen.stored) journal.add('sign_out', 'elsewhere', 'The stored token was removed: signed out.')
     closeRecord(seen)
-    if (before && seen.stored && !setOf(memory.state)) {
+    if (before && seen.stored && !tokenOf(memory.state)?.set) {
       journal.add('sign_in', 'replaced', 'Another token was put in the place of the stored one.')
     }
   }
@@ -138,10 +152,9 @@ export function createLook({ parts, memory, turns }: Shared): Look {
   /** Another instance may have died over a refresh: while a leeway may be open, it is for those that live to repeat it (rule 5). */
   async function lookForIntent(): Promise<void> {
     const token = tokenOf(memory.state)
-    if (!token || isInDoubt(memory.state)) return
+    if (token?.verdict.is !== 'good') return
     const record = await readRecord(store)
-    if (!isAbout(config, record?.intent, token.stored.fingerprint)) return
-    if (refusalOf(memory.state) === undefined) memory.learn(become.cameIntoDoubt(memory.state))
+    if (isAbout(record?.intent, token.stored.fingerprint, config)) memory.learn(become.cameIntoDoubt(memory.state))
   }
 
   async function hasRecord(raw: string): Promise<boolean> {
@@ -162,52 +175,39 @@ export function createLook({ parts, memory, turns }: Shared): Look {
   }
 
   async function saveAgain(): Promise<void> {
+    if (!tokenOf(memory.state)) return
+    const seen = await takeOver()
     const token = tokenOf(memory.state)
-    if (!token || !(await takeOver()).lost) return
+    if (!token || !seen.lost) return
     try {
       const raw = token.stored.token
-      await store.write(REFRESH_TOKEN, raw, null)
-      const set = setOf(memory.state)
-      if (set) await writeRecord(store, recordOf(set))
-      memory.learn(become.savedAgain(memory.state, { ...token.stored, raw }))
-      journal.add('storage', 'saved_again', 'The store had been emptied: the sign-in was saved again.')
+      await store.write(REFRESH_TOKEN, raw, seen.stored?.raw ?? null)
+      await writeRecord(store, recordAgain(token))
+      memory.learn(become.savedAgain(memory.state, { ...token.stored, raw }, clock.monotonic()))
+      const what = seen.stored ? 'had lost the last renewal' : 'had been emptied'
+      journal.add('storage', 'saved_again', `The store ${what}: the sign-in was saved again.`)
     } catch (error) {
       couldNotSaveAgain(error)
       throw error
     }
   }
 
+  /** All that is known of it, what Yoto thinks of it included: a refused token is not to be sent again (rule 7). */
+  function recordAgain({ stored, set, verdict }: become.KeptToken): TokenRecord {
+    const record = set ? recordOf(set) : recordFor(stored, undefined)
+    const about = aboutToken(stored.fingerprint, config, clock)
+    if (verdict.is === 'refused') return { ...record, refusals: [{ ...about, message: verdict.message }] }
+    return verdict.is === 'in doubt' ? { ...record, intent: about } : record
+  }
+
   function couldNotSaveAgain(error: unknown): void {
-    if (memory.state.store.emptied) return
+    if (memory.state.store.emptied || isStorageError(error, 'conflict')) return // a conflict: looked at again
     memory.learn(become.couldNotSaveAgain(memory.state, noteProblem('not_saved', fromStorage(error) as KeeperError)))
   }
 
   function closeRecord({ stored, record }: Seen): void {
     if (stored || !record || record.signed_out) return
     memory.learn(become.owes(memory.state, { note: 'removal' }))
-  }
-
-  async function payDebt(): Promise<void> {
-    const { debt } = memory.state
-    if (debt?.note === 'removal') {
-      // Without a fingerprint: whoever puts the file back is signed in again.
-      if (!(await store.read(REFRESH_TOKEN))) {
-        await writeRecord(store, { version: 1, signed_out: { at: new Date(clock.wall()).toISOString() } })
-      }
-    } else if (debt) await writeRecord(store, debt.record)
-    memory.learn(become.owes(memory.state, undefined))
-  }
-
-  async function probe(): Promise<void> {
-    try {
-      const held = await parts.lease.tryAcquire()
-      await held?.release()
-      memory.learn(become.couldWrite(memory.state))
-    } catch (error) {
-      if (memory.state.store.unwritable) return
-      const why = noteProblem('unavailable', fromStorage(error) as KeeperError)
-      memory.learn(become.couldNotWrite(memory.state, why))
-    }
   }
 
   function noteProblem(outcome: string, error: KeeperError): KeeperError {
@@ -219,24 +219,18 @@ export function createLook({ parts, memory, turns }: Shared): Look {
     takeOver,
     look,
     /** Where the last look has left something open, the next one follows soon. */
-    isDue() {
+    nextAt() {
       const isOpen = whatIsWrong() || memory.state.store.emptied || sighted !== undefined
-      return clock.monotonic() - lookedAt >= (isOpen ? Math.min(watchInterval, STORAGE_PAUSE) : watchInterval)
+      return lookedAt + (isOpen ? Math.min(watchInterval, STORAGE_PAUSE) : watchInterval)
+    },
+    wakeAt() {
+      const { unreadable, emptied } = memory.state.store
+      if (unreadable) return lookedAt + UNREADABLE_PAUSE
+      return emptied && lookedAt + STORAGE_PAUSE
     },
     seek,
     saveAgain,
     closeRecord,
-    payDebt,
-    probe,
     noteProblem,
   }
-}
-
-/** Whether something was noted of this token, shown by this client to this server. */
-export function isAbout(
-  { clientId, authUrl }: KeeperParts['config'],
-  what: TokenRecord['intent'],
-  fingerprint: string,
-): boolean {
-  return what?.fingerprint === fingerprint && what.client_id === clientId && what.server === authUrl
 }

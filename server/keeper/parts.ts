@@ -23,8 +23,8 @@ export interface KeeperParts {
   isUnattended?: boolean
   /** Removes what a crash left behind; called under the lease. */
   removeLeftovers(): Promise<void>
-  /** Sees every state of the keeper: for tests. */
-  observe?(state: State): void
+  /** For tests: sees every state of the keeper, and whether it was learnt in a turn. */
+  observe?(state: State, isInTurn: boolean): void
 }
 
 /** What the files of this folder share. */

@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import type { TokenStore } from '../../storage'
+import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { parseJson } from '../yoto/outcome'
 import { Token } from '../yoto/schemas'
@@ -29,6 +30,7 @@ const Record = v.object({
   version: v.literal(1),
   fingerprint: v.optional(v.string()),
   family: v.optional(v.string()),
+  rotation: v.optional(v.number()),
   client_id: v.optional(v.string()),
   access_token: v.optional(Token),
   issued_at: v.optional(v.pipe(v.string(), v.isoTimestamp())),
@@ -91,6 +93,7 @@ export function recordOf(set: TokenSet): TokenRecord {
     version: 1,
     fingerprint: set.fingerprint,
     family: set.family,
+    rotation: set.rotation,
     client_id: set.clientId,
     access_token: set.accessToken,
     issued_at: new Date(set.issuedAt).toISOString(),
@@ -98,6 +101,32 @@ export function recordOf(set: TokenSet): TokenRecord {
     scope: set.scope,
     subject: set.subject,
   }
+}
+
+/** What is known about a token; where its record is about another, that is nothing. An intent in it is left out. */
+export function recordFor({ fingerprint }: StoredToken, record: TokenRecord | undefined): TokenRecord {
+  if (record?.fingerprint === fingerprint) return { ...record, intent: undefined, family: record.family ?? fingerprint }
+  // After an intent the last rotation got no further than its first write; else the token was put there by hand.
+  const isNext = record?.intent !== undefined && record.family !== undefined
+  if (!isNext) return { version: 1, fingerprint, family: fingerprint }
+  return { version: 1, fingerprint, family: record.family, rotation: (record.rotation ?? 0) + 1 }
+}
+
+/** Something about a token as this client shows it to this server. */
+export function aboutToken(
+  fingerprint: string,
+  { clientId, authUrl }: Pick<Config, 'clientId' | 'authUrl'>,
+  clock: Clock,
+): NonNullable<TokenRecord['intent']> {
+  return { fingerprint, client_id: clientId ?? '', server: authUrl, at: new Date(clock.wall()).toISOString() }
+}
+
+export function isAbout(
+  what: TokenRecord['intent'],
+  fingerprint: string,
+  { clientId, authUrl }: Pick<Config, 'clientId' | 'authUrl'>,
+): boolean {
+  return what?.fingerprint === fingerprint && what.client_id === clientId && what.server === authUrl
 }
 
 /** The TokenSet that token and record make together; undefined when they do not belong together or the client is another. */
@@ -115,6 +144,7 @@ export function tokenSetOf(
     refreshToken: stored.token,
     fingerprint: stored.fingerprint,
     family: record.family ?? stored.fingerprint,
+    rotation: record.rotation ?? 0,
     issuedAt: Date.parse(record.issued_at),
     expiresAt,
     scope: record.scope,

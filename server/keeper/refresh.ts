@@ -1,9 +1,10 @@
-import { type HeldLease, StorageError } from '../../storage'
+import { type HeldLease, isStorageError, type StorageError } from '../../storage'
 import { fromStorage, KeeperError } from '../errors'
+import { withRefusal } from './debts'
 import type { Look } from './look'
-import { isNews, isTimeToRefresh } from './next'
+import { isHoldersTurn, isNews, isTimeToRefresh } from './next'
 import type { Shared } from './parts'
-import { type StoredToken, type TokenRecord, writeRecord } from './records'
+import { aboutToken, REFRESH_TOKEN, recordFor, type StoredToken, writeRecord } from './records'
 import type { Save } from './save'
 import * as become from './state'
 import { isInDoubt, refusalOf, setOf, tokenOf } from './state'
@@ -32,17 +33,18 @@ export function createRefresh({ parts, memory, turns, moment }: Shared, look: Lo
     if (memory.state.unsaved) return // rule 8: no second rotation before the first is saved
     const named = setOf(memory.state)
     const forIntent = isInDoubt(memory.state) && !memory.state.trouble && !isTimeToRefresh(moment)
-    const answered = async () => {
+    const unless = async () => {
       await look.takeOver()
       return !tokenOf(memory.state) || isNews(moment, named)
     }
-    try {
-      await turns.nextWithLease((held) => refreshUnderLease(held, named, forIntent), answered)
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw error
+    const failed = (error: StorageError) => {
       const failure = fromStorage(error) as KeeperError
-      throw inTrouble({ kind: 'storage', error: failure, pause: STORAGE_PAUSE, told: false })
+      inTrouble({ kind: 'storage', error: failure, pause: STORAGE_PAUSE, told: false })
     }
+    const done = turns.nextWithLease((held) => refreshUnderLease(held, named, forIntent), { unless, failed })
+    await done.catch((error) => {
+      throw fromStorage(error)
+    })
   }
 
   async function refreshUnderLease(held: HeldLease, named: TokenSet | undefined, forIntent = false): Promise<void> {
@@ -50,19 +52,22 @@ export function createRefresh({ parts, memory, turns, moment }: Shared, look: Lo
     if (turns.isClosing) return
     const seen = await look.takeOver()
     if (seen.lost) await look.saveAgain()
+    if (isHoldersTurn(moment)) return
     if (forIntent && !isInDoubt(memory.state)) return
     const stored = tokenOf(memory.state)?.stored
     if (!stored || !config.clientId || refusalOf(memory.state) !== undefined || isNews(moment, named)) return
 
     const mayHaveRotated = isInDoubt(memory.state)
     const record = recordFor(stored, seen.record)
-    await writeRecord(store, { ...record, intent: aboutToken(stored.fingerprint) })
+    if (!(await isReplaceable(stored))) return refreshUnderLease(held, named)
+    await writeRecord(store, { ...record, intent: aboutToken(stored.fingerprint, config, clock) })
     const { outcome, sent, lostOne } = await send(stored.token, held)
 
     if (outcome.meaning === 'tokens') {
-      const before = { refreshToken: stored.token, clientId: config.clientId, family: record.family }
+      const { family, rotation = 0 } = record
+      const before = { refreshToken: stored.token, clientId: config.clientId, family, rotation }
       const set = tokenSetFrom(outcome.tokens, sent, before)
-      await save.keep(set, stored.raw, held)
+      await save.keep(set, { by: 'refresh', raw: stored.raw }, held)
       if (setOf(memory.state) === set)
         journal.add('refresh', 'ok', `Refreshed; valid until ${new Date(set.expiresAt).toISOString()}.`)
       else if (tokenOf(memory.state) && !isNews(moment, named)) await refreshUnderLease(held, named)
@@ -73,36 +78,38 @@ export function createRefresh({ parts, memory, turns, moment }: Shared, look: Lo
       const token = tokenOf(memory.state)
       if (!token) return // signed out meanwhile
       if (token.stored.fingerprint !== stored.fingerprint) return refreshUnderLease(held, named)
+      const refusal = { ...aboutToken(stored.fingerprint, config, clock), message: outcome.message }
+      // Durable before it is told (rule 5): whoever has heard that the sign-in is over is not to be told otherwise after a crash.
+      const written = await writeRecord(store, withRefusal(stored, record, refusal)).then(
+        () => true,
+        () => false,
+      )
+      const payAt = clock.monotonic() + STORAGE_PAUSE
+      if (!written) memory.learn(become.owes(memory.state, { note: 'refusal', refusal }, payAt))
       memory.learn(become.wasRefused(memory.state, outcome.message))
       journal.add('refresh', 'refused', `${outcome.message} The sign-in is over.`)
-      const refusals = [...(record.refusals ?? []), { ...aboutToken(stored.fingerprint), message: outcome.message }]
-      memory.learn(become.owes(memory.state, { note: 'refusal', record: { ...record, refusals } }))
-      await look.payDebt().catch(() => {})
       return
     }
     if (outcome.meaning === 'unknown' || lostOne || mayHaveRotated) memory.learn(become.cameIntoDoubt(memory.state))
     else await writeRecord(store, record).catch(() => {})
     journal.add('refresh', outcome.meaning, outcome.message)
-    const { failures } = memory.state
-    memory.learn(become.failed(memory.state))
-    throw inTrouble(troubleOf(outcome, failures, random))
+    throw inTrouble(troubleOf(outcome, become.failuresOf(memory.state), random))
   }
 
-  /** What is known about a token; where its record is about another, that is nothing. */
-  function recordFor({ fingerprint }: StoredToken, record: TokenRecord | undefined): TokenRecord {
-    if (record?.fingerprint === fingerprint)
-      return { ...record, intent: undefined, family: record.family ?? fingerprint }
-    // After an intent the last rotation got no further than its first write; else the token was put there by hand.
-    return { version: 1, fingerprint, family: (record?.intent && record.family) ?? fingerprint }
-  }
-
-  function aboutToken(fingerprint: string) {
-    return {
-      fingerprint,
-      client_id: config.clientId ?? '',
-      server: config.authUrl,
-      at: new Date(clock.wall()).toISOString(),
-    }
+  /**
+   * What must be possible after the send is tried before it (rule 5): the token is replaced by itself, which finds out the file that
+   * cannot be replaced while nothing is lost.
+   * @returns false: another one has taken its place meanwhile
+   * @throws StorageError why it cannot be replaced
+   */
+  async function isReplaceable({ raw }: StoredToken): Promise<boolean> {
+    return store.write(REFRESH_TOKEN, raw, raw).then(
+      () => true,
+      (error) => {
+        if (isStorageError(error, 'conflict')) return false
+        throw error
+      },
+    )
   }
 
   /** Sends once, and after a lost answer once more, as a reuse leeway may be open (rule 7). */
@@ -117,7 +124,7 @@ export function createRefresh({ parts, memory, turns, moment }: Shared, look: Lo
   }
 
   function inTrouble(trouble: Trouble): KeeperError {
-    memory.learn(become.gotIntoTrouble(memory.state, { ...trouble, since: clock.monotonic() }))
+    memory.learn(become.gotIntoTrouble(memory.state, trouble, clock.monotonic()))
     return trouble.error
   }
 

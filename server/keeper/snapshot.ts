@@ -8,7 +8,8 @@ import type { Trouble } from './trouble'
 export interface Snapshot {
   /** A refresh token is kept, as far as the store could last be read; undefined: it never could, or what lies there is no token. */
   kept: boolean | undefined
-  set?: TokenSet
+  /** What is known of the access token in memory; it may have run out. */
+  set?: Omit<TokenSet, 'refreshToken'>
   timeLeft: number
   /** Milliseconds since 1970. */
   refreshAt?: number
@@ -27,13 +28,17 @@ export function snapshotOf({ state, clock, config }: Moment): Snapshot {
   const set = setOf(state)
   return {
     kept: isHeld(state) ? true : kept.is === 'nothing' ? false : undefined,
-    set,
+    set: set && withoutRefreshToken(set),
     timeLeft: set ? timeLeft(set, clock) : 0,
     refreshAt: set && set.expiresAt - refreshAheadAt(set, config.refreshInterval),
     refusal: refusalOf(state),
     unusable: store.unreadable ?? (kept.is === 'unusable' ? kept.why : undefined),
     trouble,
     notSaved: unsaved?.why ?? store.emptied,
-    storage: store.unreadable ?? store.unwritable ?? (trouble?.kind === 'storage' ? trouble.error : undefined),
+    storage: store.unreadable ?? store.unwritable?.why ?? (trouble?.kind === 'storage' ? trouble.error : undefined),
   }
+}
+
+function withoutRefreshToken({ refreshToken, ...rest }: TokenSet): Omit<TokenSet, 'refreshToken'> {
+  return rest
 }

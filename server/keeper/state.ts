@@ -14,10 +14,10 @@ export interface State {
   readonly store: StoreState
   /** What stands in the way of a refresh. */
   readonly trouble?: TroubleSince
-  /** Attempts in a row that brought no answer about the token. */
-  readonly failures: number
-  /** Writes of the record that failed, and are owed to the store. */
-  readonly debt?: Debt
+  /** What is still to be noted in the store: paid under the lease, after the record was read anew. */
+  readonly debts: readonly Debt[]
+  /** When they are tried again, by the monotonic clock. */
+  readonly payAt: number
 }
 
 /** What the store holds, as it was last seen. */
@@ -25,7 +25,8 @@ export type Kept =
   | { readonly is: 'unread' }
   /** What lies there is no token. */
   | { readonly is: 'unusable'; readonly why: KeeperError }
-  | { readonly is: 'nothing' }
+  /** `signedOutAt`: as its record says. */
+  | { readonly is: 'nothing'; readonly signedOutAt?: string }
   | KeptToken
 
 export interface KeptToken {
@@ -45,8 +46,7 @@ export type Verdict =
 
 export interface Unsaved {
   readonly set: TokenSet
-  /** What the store must still hold; undefined: a sign-in, which replaces whatever is there. */
-  readonly expected: string | null | undefined
+  readonly replaces: Replaceable
   /** Missing where the lease was lost, and what the store holds now is about to be seen. */
   readonly why?: KeeperError
   /** It is handed out already. */
@@ -55,26 +55,56 @@ export interface Unsaved {
   readonly notBefore: number
 }
 
+/**
+ * What the store held when Yoto issued a set, as far as it could be seen: that may be replaced, and nothing that has come since (rule 6).
+ */
+export interface Replaceable {
+  readonly by: 'refresh' | 'sign-in'
+  /** The token's bytes; null: nothing; undefined: it could not be read. */
+  readonly raw: string | null | undefined
+  /** When somebody had last signed out. */
+  readonly signedOutAt?: string
+}
+
 export interface StoreState {
   readonly unreadable?: KeeperError
-  readonly unwritable?: KeeperError
+  /** Since when, by the monotonic clock: it was tried last then. */
+  readonly unwritable?: { readonly why: KeeperError; readonly at: number }
   /** It was emptied while we hold a sign-in, and does not take it back. */
   readonly emptied?: KeeperError
   /** When it was found again after an outage, by the monotonic clock. */
   readonly backAt: number
+  /** When what it had lost was saved again, by the monotonic clock. */
+  readonly savedAgainAt: number
 }
 
-/** `since` when, by the monotonic clock. */
-export type TroubleSince = Trouble & { readonly since: number }
+/** `since` when, by the monotonic clock; `failures`: attempts in a row that brought no answer about the token. */
+export type TroubleSince = Trouble & { readonly since: number; readonly failures: number }
 
+/** Each is about one token, and moot once another is stored. */
 export type Debt =
-  | { readonly note: 'refusal'; readonly record: TokenRecord }
+  /** Yoto has refused it. */
+  | { readonly note: 'refusal'; readonly refusal: Refusal }
+  /** It was removed from outside: the access token in its record is to go too. */
   | { readonly note: 'removal' }
-  | { readonly note: 'sign-out'; readonly record: TokenRecord }
+  /** It was removed by a sign-out, and the record could not be written. */
+  | { readonly note: 'sign-out'; readonly signedOut: SignedOut }
+  /** A sign-out has got no further than its record: it is still to be removed. */
+  | { readonly note: 'removal by sign-out'; readonly fingerprint: string }
+
+type Refusal = NonNullable<TokenRecord['refusals']>[number]
+type SignedOut = NonNullable<TokenRecord['signed_out']>
 
 const GOOD: Verdict = { is: 'good' }
 
-export const BEGINNING: State = { kept: { is: 'unread' }, store: { backAt: Number.NEGATIVE_INFINITY }, failures: 0 }
+const NEVER = Number.NEGATIVE_INFINITY
+
+export const BEGINNING: State = {
+  kept: { is: 'unread' },
+  store: { backAt: NEVER, savedAgainAt: NEVER },
+  debts: [],
+  payAt: NEVER,
+}
 
 // --- questions -------------------------------------------------------------------------------------------------------
 
@@ -96,6 +126,11 @@ export function isInDoubt(state: State): boolean {
   return tokenOf(state)?.verdict.is === 'in doubt'
 }
 
+/** Attempts in a row that brought no answer about the token. */
+export function failuresOf({ trouble }: State): number {
+  return trouble?.failures ?? 0
+}
+
 /** A sign-in is held: stored, or issued and not stored yet. */
 export function isHeld({ kept, unsaved }: State): boolean {
   return kept.is === 'token' || unsaved !== undefined
@@ -111,12 +146,16 @@ export function foundUnusable(state: State, why: KeeperError): State {
   return { ...withoutToken(state), kept: { is: 'unusable', why }, store: readable(state) }
 }
 
-export function foundNothing(state: State): State {
-  return { ...withoutToken(state), store: { ...readable(state), emptied: undefined } }
+export function foundNothing(state: State, signedOutAt: string | undefined): State {
+  return {
+    ...withoutToken(state),
+    kept: { is: 'nothing', signedOutAt },
+    store: { ...readable(state), emptied: undefined },
+  }
 }
 
-/** Both of our records are gone while a sign-in is held: nothing is given up (rule 10). */
-export function foundEmptied(state: State): State {
+/** The store has lost what we still hold: nothing is given up (rule 10). */
+export function foundLost(state: State): State {
   return { ...state, store: readable(state) }
 }
 
@@ -127,7 +166,7 @@ export function foundAgain(state: State, now: number): State {
 
 /** @param set as the record has it */
 export function foundToken(state: State, stored: StoredToken, set: TokenSet | undefined, verdict: Verdict): State {
-  const current = setOf(state)
+  const current = tokenOf(state)?.set
   // The set in memory knows more than its record (its age by the monotonic clock) and may outlive it.
   const isNew = current?.fingerprint !== stored.fingerprint || (set && set.accessToken !== current.accessToken)
   return {
@@ -160,17 +199,19 @@ export function couldNotSaveAgain(state: State, emptied: KeeperError): State {
   return { ...state, store: { ...state.store, emptied: state.store.emptied ?? emptied } }
 }
 
-export function savedAgain(state: State, stored: StoredToken): State {
+/** @param now by the monotonic clock */
+export function savedAgain(state: State, stored: StoredToken, now: number): State {
   const { kept } = state
   return {
     ...state,
     kept: kept.is === 'token' ? { ...kept, stored } : kept,
-    store: { ...state.store, emptied: undefined },
+    store: { ...state.store, emptied: undefined, savedAgainAt: now },
   }
 }
 
-export function couldNotWrite(state: State, unwritable: KeeperError): State {
-  return { ...state, store: { ...state.store, unwritable: state.store.unwritable ?? unwritable } }
+/** @param at by the monotonic clock */
+export function couldNotWrite(state: State, why: KeeperError, at: number): State {
+  return { ...state, store: { ...state.store, unwritable: { why: state.store.unwritable?.why ?? why, at } } }
 }
 
 export function couldWrite(state: State): State {
@@ -195,42 +236,51 @@ export function held(state: State, unsaved: Unsaved): State {
 }
 
 /** To be settled under another lease, before anything is used or said. */
-export function leftOpen(state: State, set: TokenSet, expected: Unsaved['expected']): State {
+export function leftOpen(state: State, set: TokenSet, replaces: Replaceable): State {
   const isUsed = state.unsaved?.set === set && state.unsaved.isUsed
-  return { ...state, unsaved: { set, expected, isUsed, notBefore: 0 } }
+  return { ...state, unsaved: { set, replaces, isUsed, notBefore: 0 } }
 }
 
 export function yielded(state: State): State {
   return { ...state, unsaved: undefined }
 }
 
-export function signedOut(state: State): State {
+export function signedOut(state: State, signedOutAt: string): State {
   return {
     ...withoutToken(state),
+    kept: { is: 'nothing', signedOutAt },
     unsaved: undefined,
+    debts: [],
     store: { ...state.store, unreadable: undefined, emptied: undefined },
   }
 }
 
-export function gotIntoTrouble(state: State, trouble: TroubleSince): State {
-  return { ...state, trouble }
+/** @param now by the monotonic clock. A store's failure is no attempt. */
+export function gotIntoTrouble(state: State, trouble: Trouble, now: number): State {
+  const failures = failuresOf(state) + (trouble.kind === 'storage' ? 0 : 1)
+  return { ...state, trouble: { ...trouble, since: now, failures } }
 }
 
-export function failed(state: State): State {
-  return { ...state, failures: state.failures + 1 }
+/** @param payAt when it is to be tried, by the monotonic clock */
+export function owes(state: State, debt: Debt, payAt = NEVER): State {
+  return { ...state, debts: [...state.debts.filter(({ note }) => note !== debt.note), debt], payAt }
 }
 
-export function owes(state: State, debt: Debt | undefined): State {
-  return { ...state, debt }
+export function couldNotPay(state: State, payAt: number): State {
+  return { ...state, payAt }
+}
+
+export function paid(state: State, debt: Debt): State {
+  return { ...state, debts: state.debts.filter((one) => one !== debt) }
 }
 
 function used(state: State): State {
   const store = { ...state.store, unreadable: undefined, emptied: undefined }
-  return { ...state, store, trouble: undefined, failures: 0, debt: undefined }
+  return { ...state, store, trouble: undefined, debts: [] }
 }
 
 function withoutToken(state: State): State {
-  return { ...state, kept: { is: 'nothing' }, trouble: undefined, failures: 0 }
+  return { ...state, kept: { is: 'nothing' }, trouble: undefined }
 }
 
 function readable({ store }: State): StoreState {
@@ -245,7 +295,7 @@ export interface Memory {
   learn(next: State): void
 }
 
-/** @param observe sees every state: for tests */
+/** @param observe sees every state */
 export function createMemory(observe?: (state: State) => void): Memory {
   let state = BEGINNING
   return {
@@ -260,12 +310,11 @@ export function createMemory(observe?: (state: State) => void): Memory {
 }
 
 /** What must not be, in words; undefined: all is well. */
-export function broken({ kept, unsaved, trouble, failures }: State): string | undefined {
+export function broken({ kept, unsaved, trouble }: State): string | undefined {
   if (kept.is === 'token' && kept.set && kept.set.fingerprint !== kept.stored.fingerprint) {
     return 'an access token of another refresh token is kept'
   }
   if (unsaved?.why && !unsaved.isUsed) return 'what could not be saved is not used'
   if (trouble && kept.is !== 'token' && !unsaved && trouble.kind !== 'storage') return 'trouble without a token'
-  if (failures > 0 && kept.is !== 'token' && !unsaved) return 'failures without a token'
   return undefined
 }

@@ -10,6 +10,8 @@ export interface TokenSet {
   readonly fingerprint: string
   /** Fingerprint of the refresh token that the sign-in began with: the same through all rotations. */
   readonly family: string
+  /** How many of these there have been: which of two is the later one, whatever clocks say. */
+  readonly rotation: number
   readonly issuedAt: number
   readonly expiresAt: number
   readonly scope?: string
@@ -33,7 +35,7 @@ export function fingerprintOf(refreshToken: string): string {
 export function tokenSetFrom(
   tokens: IssuedTokens,
   sent: { wall: number; monotonic: number },
-  before: { refreshToken: string; clientId: string; family?: string },
+  before: { refreshToken: string; clientId: string; family?: string; rotation?: number },
 ): TokenSet {
   const refreshToken = tokens.refreshToken ?? before.refreshToken
   const fingerprint = fingerprintOf(refreshToken)
@@ -42,6 +44,7 @@ export function tokenSetFrom(
     refreshToken,
     fingerprint,
     family: before.family ?? fingerprint,
+    rotation: before.rotation === undefined ? 0 : before.rotation + 1,
     issuedAt: sent.wall,
     expiresAt: sent.wall + tokens.expiresIn,
     scope: tokens.scope,
@@ -52,13 +55,13 @@ export function tokenSetFrom(
 }
 
 /** Milliseconds that a set still lives: by whichever clock ends it first, and none if the wall clock stands before its issue. */
-export function timeLeft(set: TokenSet, clock: Clock): number {
+export function timeLeft(set: Pick<TokenSet, 'issuedAt' | 'expiresAt' | 'anchor'>, clock: Clock): number {
   const wall = clock.wall()
   if (wall < set.issuedAt) return 0
   return Math.min(set.expiresAt - wall, set.anchor.left - (clock.monotonic() - set.anchor.monotonic))
 }
 
-export function lifetime(set: TokenSet): number {
+export function lifetime(set: Pick<TokenSet, 'issuedAt' | 'expiresAt'>): number {
   return set.expiresAt - set.issuedAt
 }
 

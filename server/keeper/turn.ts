@@ -1,17 +1,27 @@
-import { type HeldLease, isStorageError, type Lease } from '../../storage'
+import { type HeldLease, isStorageError, type Lease, StorageError } from '../../storage'
 
 /** One at a time: within this process by a queue, over all processes by the lease (rule 3). */
 export interface Turns {
   /** Something that may take long is under way, or waits for its turn: who asks meanwhile is answered from memory. */
   readonly isBusy: boolean
+  /** Somebody has his turn. */
+  readonly isTaken: boolean
   /** Nothing new is to begin. */
   readonly isClosing: boolean
   /** After everything that was begun before. */
   next<T>(work: () => Promise<T>): Promise<T>
   /** The same, for what may take long. */
   nextLong<T>(work: () => Promise<T>): Promise<T>
-  /** The same, and under the lease. Undefined when `unless` made it unnecessary. Work that finds the lease lost is begun anew. */
-  nextWithLease<T>(work: (held: HeldLease) => Promise<T>, unless?: () => Promise<boolean>): Promise<T | undefined>
+  /**
+   * The same, and under the lease. Work that finds the lease lost is begun anew.
+   * @param options.unless asked while waiting for the lease; true: it is not necessary any more
+   * @param options.failed hears, within the turn, of a failure of store or lease
+   * @returns undefined when `unless` said so
+   */
+  nextWithLease<T>(
+    work: (held: HeldLease) => Promise<T>,
+    options?: { unless?: () => Promise<boolean>; failed?: (error: StorageError) => void },
+  ): Promise<T | undefined>
   /** Within a turn: under the lease. */
   withLease(work: () => Promise<void>): Promise<void>
   close(): void
@@ -32,12 +42,20 @@ export function createTurns(parts: {
   const { lease, removeLeftovers, mustKeepLease } = parts
   let queue: Promise<unknown> = Promise.resolve()
   let underway = 0
+  let isTaken = false
   let isClosing = false
   let keptLease: HeldLease | undefined
   let leftoversRemoved = false
 
   function next<T>(work: () => Promise<T>): Promise<T> {
-    const turn = queue.then(work)
+    const turn = queue.then(async () => {
+      isTaken = true
+      try {
+        return await work()
+      } finally {
+        isTaken = false
+      }
+    })
     queue = turn.catch(() => {})
     return turn
   }
@@ -59,28 +77,43 @@ export function createTurns(parts: {
     return held
   }
 
+  async function underLease<T>(
+    work: (held: HeldLease) => Promise<T>,
+    unless?: () => Promise<boolean>,
+  ): Promise<T | undefined> {
+    for (let attempt = 1; ; attempt++) {
+      const held = await takeLease(unless)
+      if (!held) return undefined
+      try {
+        return await work(held)
+      } catch (error) {
+        if (!isStorageError(error, 'lease_lost') || attempt === TRIES) throw error
+      } finally {
+        keptLease = mustKeepLease() ? held : undefined
+        if (!keptLease) await held.release()
+      }
+    }
+  }
+
   return {
     get isBusy() {
       return underway > 0
+    },
+    get isTaken() {
+      return isTaken
     },
     get isClosing() {
       return isClosing
     },
     next,
     nextLong,
-    nextWithLease(work, unless) {
+    nextWithLease(work, { unless, failed } = {}) {
       return nextLong(async () => {
-        for (let attempt = 1; ; attempt++) {
-          const held = await takeLease(unless)
-          if (!held) return undefined
-          try {
-            return await work(held)
-          } catch (error) {
-            if (!isStorageError(error, 'lease_lost') || attempt === TRIES) throw error
-          } finally {
-            keptLease = mustKeepLease() ? held : undefined
-            if (!keptLease) await held.release()
-          }
+        try {
+          return await underLease(work, unless)
+        } catch (error) {
+          if (error instanceof StorageError) failed?.(error)
+          throw error
         }
       })
     },

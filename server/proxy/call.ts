@@ -33,10 +33,10 @@ export async function withToken<Answer>(
   send: (accessToken: string) => Promise<Answer>,
   options: { statusOf(answer: Answer): number | undefined; drop(answer: Answer): void; mayRepeat: boolean },
 ): Promise<Answer> {
-  const set = await keeper.accessToken()
-  const answer = await send(set.accessToken)
+  const access = await keeper.accessToken()
+  const answer = await send(access.accessToken)
   if (options.statusOf(answer) !== 401) return answer
-  const other = await keeper.renew(set)
+  const other = await keeper.renew(access)
   if (!other || !options.mayRepeat) return answer
   options.drop(answer)
   return send(other.accessToken)

@@ -25,6 +25,7 @@ export class Judge {
   /** When the store has lost what it had confirmed, or a lease with it. */
   rolledBackAt = Number.NEGATIVE_INFINITY
   leaseLostAt = Number.NEGATIVE_INFINITY
+  emptiedAt = Number.NEGATIVE_INFINITY
   /** Since when the store cannot be reached, and when it was back. */
   storeAwaySince?: number
   storeBackAt = Number.NEGATIVE_INFINITY
@@ -52,6 +53,15 @@ export class Judge {
     if (act.state !== 'open') return
     act.state = state
     act.endedAt = this.now()
+  }
+
+  /** The store was emptied: whoever has not seen the last of these yet may save again what was before. */
+  emptied(notice: number): void {
+    this.emptiedAt = this.now()
+    for (const act of this.acts) {
+      if (act.state === 'done' && act.endedAt > this.now() - notice) act.state = 'uncertain'
+    }
+    this.end(this.begin('emptied', null), 'uncertain') // with nobody there who holds it, it is lost
   }
 
   /** What went on in a process that is no more may have come about or not. */
@@ -105,6 +115,7 @@ export class Judge {
       if (this.wasAwaySince(early.sentAt)) return 'the store and its lease were away'
       return undefined
     }
+    if (this.emptiedAt >= at) return 'the store was emptied before all had seen the renewal'
     if (this.rolledBackAt >= at) return 'the store lost what it had confirmed'
     if ((this.byHand.get(value) ?? -1) >= at) return 'an old token was put there by hand'
     if (first.heard === 'nothing') return 'the answer was lost'

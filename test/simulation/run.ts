@@ -218,8 +218,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
     world.trace('store', 'is emptied')
     world.noteStored()
     ground.empty()
-    // Who holds it saves it again; with nobody there who does, it is lost.
-    judge.end(judge.begin('emptied', null), 'uncertain')
+    judge.emptied(profile.areFunctions ? Number.POSITIVE_INFINITY : 60_000)
   })
   each(profile.powerLosses, () => {
     for (const one of [...instances]) world.crash(one)

@@ -162,12 +162,12 @@ export class World {
   /** A tool asks for a token. @returns the family that it is of, or the code of the error */
   async askForToken(instance: Instance, minTtl?: number): Promise<Family | string> {
     try {
-      const set = await this.call(instance, 'token', async () => {
+      const access = await this.call(instance, 'token', async () => {
         await this.catchUp(instance)
         return instance.keeper.accessToken(minTtl)
       })
       this.tokensGiven++
-      return this.checkToken(instance, set.accessToken)
+      return this.checkToken(instance, access.accessToken)
     } catch (error) {
       return this.codeOf(instance, 'token', error)
     }
@@ -285,7 +285,7 @@ export class World {
       if (unsaved.size === 0 || keeper.snapshot().notSaved) continue
       for (const act of unsaved) {
         const { set } = keeper.snapshot()
-        const isOurs = set && this.yoto.find(set.refreshToken)?.family === act.wanted
+        const isOurs = set && this.yoto.access(set.accessToken)?.family === act.wanted
         this.judge.end(act, isOurs ? 'done' : 'uncertain')
         this.trace(process.name, isOurs ? `has saved ${act.what}` : `has given up ${act.what}`)
       }
