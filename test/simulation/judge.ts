@@ -97,10 +97,21 @@ export class Judge {
     const reason = this.whyForced(token, refresh)
     if (!reason) {
       this.violate(`${refresh.sender.name} sent ${token.value}, which had been replaced`)
-      return 'reuse: by our own fault'
+      return 'our own fault'
     }
+    return this.force(reason)
+  }
+
+  private force(reason: string): string {
     this.forced[reason] = (this.forced[reason] ?? 0) + 1
-    return `reuse: ${reason}`
+    return `forced: ${reason}`
+  }
+
+  /** Whether a family's end is nobody's fault. */
+  isForced({ endedBy }: Family): boolean {
+    if (endedBy?.startsWith('forced')) return true
+    // A sign-out that an emptied store has forgotten: who had not heard of it has saved the sign-in again.
+    return endedBy === 'revoked' && this.emptiedAt > Number.NEGATIVE_INFINITY && this.wanted().has(null)
   }
 
   private whyForced({ replaced, value }: RefreshToken, again: Refresh): string | undefined {
@@ -133,6 +144,10 @@ export class Judge {
   }
 
   onRevoked(family: Family, asked: Family, by: SimulatedProcess): string {
+    // Of a sign-in that is only on its way nobody can know.
+    if (family !== asked && this.acts.some((act) => act.wanted === family && act.endedAt > this.now() - 1_000)) {
+      return this.force('the grant was deleted while another sign-in was under way')
+    }
     const wanted = this.wanted()
     if (wanted.size === 1 && wanted.has(family)) {
       this.violate(

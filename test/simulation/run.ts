@@ -147,8 +147,9 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   each(profile.byHand, () => {
     const stored = ground.token()?.trim()
     const known = stored ? yoto.find(stored) : undefined
-    if (random.chance(0.4)) world.removeByHand()
-    else if (known && random.chance(0.3)) world.putByHand(`${stored}\n`, known.family)
+    if (random.chance(0.4)) {
+      if (stored) world.removeByHand()
+    } else if (known && random.chance(0.3)) world.putByHand(`${stored}\n`, known.family)
     else {
       const { family, body } = yoto.issue(user())
       world.putByHand(body.refresh_token, family)
@@ -283,7 +284,7 @@ async function calm(world: World, random: Random): Promise<void> {
   for (const [name, answer] of answers) {
     const isRight =
       typeof answer !== 'string'
-        ? wanted.has(answer) && (!answer.endedBy || isForced(answer))
+        ? wanted.has(answer) && (!answer.endedBy || judge.isForced(answer))
         : answer === 'signed_out'
           ? wanted.has(null)
           : answer === 'needs_sign_in' && [...wanted].some((family) => family?.endedBy)
@@ -304,9 +305,4 @@ async function calm(world: World, random: Random): Promise<void> {
     else if (stored.replaced && world.scheduler.now - stored.replaced.at > 30_000 && !answer.endedBy)
       judge.violate(`what is stored has been replaced: ${lies}`)
   }
-}
-
-/** What is gone by nobody's fault; its access token may still be used. */
-function isForced({ endedBy }: Family): boolean {
-  return !!endedBy?.startsWith('reuse')
 }
