@@ -122,7 +122,7 @@ export function clientClassOf(network: RedisNetwork, caller: Caller) {
 
     async quit(): Promise<unknown> {
       const answer = await this.call('QUIT')
-      this.#end()
+      void caller.operation('redis closed', () => {}).then(() => this.#end())
       return answer
     }
 
