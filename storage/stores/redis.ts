@@ -9,12 +9,12 @@ const LARGEST_VALUE = 1024 * 1024
  * A script and no GET: Upstash answers what only reads from the nearest replica, which may be behind; what may write goes to the
  * primary (upstash.com/docs/redis/features/globaldatabase).
  */
-const READ = `
+export const READ = `
 if redis.call('STRLEN', KEYS[1]) > ${LARGEST_VALUE} then return -1 end
 return redis.call('GET', KEYS[1])`
 
 /** The value, and what is to be there; without the latter: nothing. A repeated write finds its own value. */
-const WRITE_ONLY_IF = `
+export const WRITE_ONLY_IF = `
 local current = redis.call('GET', KEYS[1])
 if current == ARGV[1] then return 'written' end
 if current ~= (ARGV[2] or false) then return current and 'replaced' or 'removed' end

@@ -1,5 +1,5 @@
 import type { Code, Surroundings } from './code'
-import { type Ground, plainGround } from './ground'
+import { filesGround, type Ground, plainGround, redisGround } from './ground'
 import { seconds } from './judge'
 import { PROFILES, type Profile } from './profiles'
 import { createRandom, type Random } from './random'
@@ -68,7 +68,9 @@ export async function run({ code, seed, profile: name, onTrace, prepare }: RunOp
   }
 }
 
-function groundOf(_kind: Ground['kind'], scheduler: Scheduler, random: Random): Ground {
+function groundOf(kind: Ground['kind'], scheduler: Scheduler, random: Random): Ground {
+  if (kind === 'files') return filesGround(random)
+  if (kind === 'redis') return redisGround(scheduler, random)
   return plainGround(scheduler, random, random.pick([500, 5_000, 50_000]))
 }
 
