@@ -29,7 +29,8 @@ export interface Ground {
   putToken(value: string): void
   removeToken(): void
   empty(): void
-  setAway(away: boolean): void
+  /** @returns whether another store is seen meanwhile, or was until now: the empty folder beneath a mount */
+  setAway(away: boolean): boolean
   setFull(full: boolean): void
   /** How many writes are reported failed though they have reached the store. */
   setLies(probability: number): void
@@ -61,6 +62,7 @@ export function plainGround(
     empty: () => store.values.clear(),
     setAway: (away) => {
       store.faults.away = away
+      return false
     },
     setFull: (full) => {
       store.faults.full = full
@@ -98,7 +100,9 @@ export function filesGround(random: Random): Ground {
     removeToken: () => disk.remove(REFRESH_TOKEN),
     empty: () => disk.empty(),
     setAway: (away) => {
-      disk.faults.away = away && random.pick(['gone', 'empty'] as const)
+      const { away: before } = disk.faults
+      disk.faults.away = away && random.pick(['gone', 'gone', 'empty'] as const)
+      return before === 'empty' || disk.faults.away === 'empty'
     },
     setFull: (full) => {
       disk.faults.full = full
@@ -141,6 +145,7 @@ export function redisGround(scheduler: Scheduler, random: Random): Ground {
     empty: () => redis.flushAll(),
     setAway: (away) => {
       redis.faults.away = away && random.pick(['refused', 'hung', 'silent'] as const)
+      return false
     },
     setFull: (full) => {
       redis.faults.full = full

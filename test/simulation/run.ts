@@ -112,7 +112,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   }
   const setAway = (away: boolean) => {
     world.trace('store', away ? 'is away' : 'is back')
-    ground.setAway(away)
+    if (ground.setAway(away)) judge.wasOther()
     if (away) judge.storeAwaySince ??= scheduler.now
     else {
       judge.storeAwaySince = undefined
@@ -226,12 +226,12 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   each(profile.powerLosses, () => {
     for (const one of [...instances]) world.crash(one)
     world.trace('store', 'power is lost')
-    if (ground.loseUnflushed()) judge.rolledBackAt = scheduler.now
+    if (ground.loseUnflushed()) judge.rolledBack()
   })
   each(profile.failovers, () => {
     world.trace('store', 'failover')
     if (ground.loseLease()) judge.leaseLostAt = scheduler.now
-    if (ground.loseUnflushed()) judge.rolledBackAt = scheduler.now
+    if (ground.loseUnflushed()) judge.rolledBack()
   })
   each(60, () => {
     world.noteStored()
