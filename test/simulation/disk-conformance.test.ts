@@ -1,4 +1,4 @@
-import { vi } from 'vitest'
+import { expect, it, vi } from 'vitest'
 import { heartbeatFile } from '../../storage/leases/heartbeat-file'
 import { durableFiles } from '../../storage/stores/durable-files'
 import { leaseConformance } from '../storage/lease-conformance'
@@ -23,8 +23,8 @@ function overlay<T extends object>(original: T, part: 'promises' | 'sync'): T {
 vi.mock('node:fs', async (original) => overlay(await original<object>(), 'sync'))
 vi.mock('node:fs/promises', async (original) => overlay(await original<object>(), 'promises'))
 
-function mount(): Disk {
-  const disk = createDisk(createRandom(1))
+function mount(seed = 1): Disk {
+  const disk = createDisk(createRandom(seed))
   const caller = immediateCaller(Date.now)
   now.promises = disk.promises(caller)
   now.sync = disk.sync(caller)
@@ -34,6 +34,21 @@ function mount(): Disk {
 storeConformance('durable files on a simulated disk', () => {
   const { dir } = mount()
   return { store: durableFiles(dir), end() {} }
+})
+
+it('durable files on a simulated disk: a value that was written is there after a loss of power', async () => {
+  for (let seed = 0; seed < 200; seed++) {
+    const disk = mount(seed)
+    const store = durableFiles(disk.dir)
+    await store.write('.yoto_refresh_token', 'one')
+    disk.powerLoss()
+    expect(disk.take('.yoto_refresh_token')).toBe('one')
+    await store.write('.yoto_refresh_token', 'two')
+    disk.faults.flush = 'fails'
+    await expect(store.write('.yoto_refresh_token', 'three')).rejects.toThrow('EIO')
+    disk.powerLoss()
+    expect(disk.take('.yoto_refresh_token')).toBe('two')
+  }
 })
 
 const { dir } = mount()

@@ -41,6 +41,7 @@ export interface Disk {
   put(path: string, content: string): void
   /** The file's content; null where there is none. */
   take(path: string): string | null
+  /** A link itself, not what it points to. */
   remove(path: string): void
   /** Everything in the folder is gone. */
   empty(): void
@@ -92,11 +93,15 @@ export function createDisk(random: Random, dir = '/data'): Disk {
   }
 
   /** On the volume, whether it is mounted or not. */
-  function byHand<T>(path: string, work: (parent: Folder, name: string, inode: Inode | undefined) => T): T | undefined {
+  function byHand<T>(
+    path: string,
+    work: (parent: Folder, name: string, inode: Inode | undefined) => T,
+    follow = true,
+  ): T | undefined {
     const { away } = faults
     faults.away = false
     try {
-      const { parent, name, inode } = files.find(isAbsolute(path) ? path : join(dir, path), true)
+      const { parent, name, inode } = files.find(isAbsolute(path) ? path : join(dir, path), follow)
       return work(parent, name, inode)
     } catch (error) {
       if (error instanceof Refusal) return undefined
@@ -130,7 +135,7 @@ export function createDisk(random: Random, dir = '/data'): Disk {
     },
     take: (path) =>
       byHand(path, (_parent, _name, inode) => (inode?.kind === 'file' ? inode.now.toString() : null)) ?? null,
-    remove: (path) => byHand(path, (parent, name, inode) => inode && files.discard(parent, [name])),
+    remove: (path) => byHand(path, (parent, name, inode) => inode && files.discard(parent, [name]), false),
     empty: () => files.discard(files.volume, [...files.volume.now.keys()]),
     list: () => [...files.volume.now.keys()].sort(),
   }

@@ -92,6 +92,7 @@ export class RedisNetwork {
     if (this.#away === 'refused') return false
     if (this.#away === 'silent') {
       this.#knocking.push(() => {
+        if (connection.left) return
         this.#connections.add(connection)
         made()
       })
@@ -103,10 +104,8 @@ export class RedisNetwork {
 
   /** At the moment of a command. @returns its outcome if there is one that gets through */
   arrive(connection: Connection, sent: Sent): Outcome | undefined {
-    for (const one of connection.queue) {
-      one.arrived = true
-      if (one === sent) break
-    }
+    // With it what was sent before it; it may itself have come with what was sent after it.
+    for (const one of connection.queue.slice(0, connection.queue.indexOf(sent) + 1)) one.arrived = true
     this.#proceed(connection)
     sent.waits = true
     return sent.lost || connection.mute ? undefined : sent.outcome
@@ -120,9 +119,14 @@ export class RedisNetwork {
     if (connection.queue.length === 0) this.#connections.delete(connection)
   }
 
-  /** The process of that caller has ended, and with it its connections. */
+  /** The process of that caller has ended, and with it its connections; what still arrives has arrived. */
   leaveAll(caller: Caller): void {
-    for (const connection of [...this.#connections]) if (connection.caller === caller) this.leave(connection)
+    for (const connection of [...this.#connections]) {
+      if (connection.caller !== caller) continue
+      this.leave(connection)
+      for (const sent of connection.queue) sent.arrived = true
+      this.#proceed(connection)
+    }
   }
 
   /** Everybody loses the connection. What has arrived at nobody yet takes effect before, up to some command, if `delivers`. */

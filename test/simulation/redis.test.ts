@@ -387,6 +387,25 @@ describe('a connection of the simulated Redis', () => {
     }
   })
 
+  it('brings about what has arrived, and nothing before', async () => {
+    const redis = createRedis(createRandom(1), () => 0)
+    const hand = byHand()
+    const client = clientOf(redis, hand.caller)
+    const ready = client.connect()
+    await hand.act('redis connect')
+    await hand.answer()
+    await ready
+    const answers = ['GET', 'SET', 'DEL'].map((name) => client.call(name, 'a', ...(name === 'SET' ? ['b'] : [])))
+    await hand.act('redis SET')
+    expect(redis.take('a')).toBe('b')
+    await hand.act('redis GET')
+    expect(redis.take('a')).toBe('b')
+    await hand.act('redis DEL')
+    expect(redis.take('a')).toBeNull()
+    await hand.answer()
+    expect(await Promise.all(answers)).toEqual([null, 'OK', 1])
+  })
+
   it.each(['refused', 'hung', 'silent'] as const)(
     'that becomes %s at any moment lets the first of them through',
     async (away) => {
@@ -472,18 +491,26 @@ describe('a connection of the simulated Redis', () => {
     expect([...seen].sort()).toEqual(['b', null].sort())
   })
 
-  it('ends with its process', async () => {
-    const redis = createRedis(createRandom(1), () => 0)
-    const caller = { ...immediateCaller() }
-    const client = clientOf(redis, caller)
-    await client.connect()
-    redis.leave(caller)
-    let answer: unknown
-    void client.call('PING').then((told) => {
-      answer = told
-    })
-    await new Promise(setImmediate)
-    expect(answer).toBeUndefined()
+  it('ends with its process, and what was sent may still arrive', async () => {
+    const seen = new Set<string>()
+    for (let seed = 0; seed < 30; seed++) {
+      const redis = createRedis(createRandom(seed), () => 0)
+      const hand = byHand()
+      const client = clientOf(redis, hand.caller)
+      const ready = client.connect()
+      await hand.act('redis connect')
+      await hand.answer()
+      await ready
+      let answer: unknown
+      void client.call('SET', 'a', 'b').then((told) => {
+        answer = told
+      })
+      redis.leave(hand.caller)
+      seen.add(`${redis.take('a')}`)
+      await hand.run(createRandom(seed))
+      expect(answer).toBeUndefined()
+    }
+    expect([...seen].sort()).toEqual(['b', 'null'])
   })
 
   it('is as slow as it is told to be', async () => {
@@ -491,11 +518,12 @@ describe('a connection of the simulated Redis', () => {
     const redis = createRedis(createRandom(1), time.now, time.later)
     const client = await connected(clientOf(redis))
     redis.faults.slow = 1000
-    const answer = client.call('SET', 'a', 'b')
+    const answers = [client.call('SET', 'a', 'b'), client.call('SET', 'a', 'c')]
     await new Promise(setImmediate)
     expect(redis.take('a')).toBeNull()
-    await time.pass(1000)
-    expect(await answer).toBe('OK')
+    await time.pass(2000)
+    expect(await Promise.all(answers)).toEqual(['OK', 'OK'])
+    expect(redis.take('a')).toBe('c')
   })
 
   it('sends a pipeline as one', async () => {
