@@ -23,6 +23,10 @@ export interface Ground {
   /** Modules in place of Node's, for that process. */
   modules(process: SimulatedProcess): Record<string, unknown>
   open(process: SimulatedProcess, code: Code): Opened
+  /** It has ended. */
+  leave?(process: SimulatedProcess): void
+  /** What was asked for and is not simulated: a run in which there is something is worth nothing. */
+  lacks?: readonly string[]
   /** The refresh token that lies there, as it is. */
   token(): string | null
   /** By hand. */
@@ -134,6 +138,8 @@ export function redisGround(scheduler: Scheduler, random: Random): Ground {
   }
   return {
     kind: 'redis',
+    leave: (process) => redis.leave(process),
+    lacks: redis.lacks,
     modules: (process) => ({ ioredis: { Redis: redis.clientClass(process) } }),
     open(_, code) {
       const { store, lease, watchInterval, removeLeftovers } = code.openRedis('redis://127.0.0.1:6379', 'production')

@@ -281,6 +281,7 @@ async function calm(world: World, random: Random): Promise<void> {
         judge.violate(`${process.name} ${what} has been waiting since ${seconds(since)}`)
     }
   }
+  for (const lack of ground.lacks ?? []) judge.violate(`not simulated: ${lack}`)
   const wanted = judge.wanted()
   const words = [...wanted].map((family) => family?.name ?? 'nobody').join(' or ')
   for (const [name, answer] of answers) {

@@ -38,7 +38,7 @@ export class World {
   /** Milliseconds that a part of an operation takes. */
   latency: () => number = () => this.parts.random.between(0.1, 4)
   /** Milliseconds between two ticks. */
-  tickPause: () => number = () => this.parts.random.between(200, 1_000)
+  tickPause: () => number = () => this.parts.random.between(250, 2_500)
   /** Nothing is being broken any more, since then. */
   calmSince = Number.POSITIVE_INFINITY
   clockHasJumped = false
@@ -143,6 +143,7 @@ export class World {
 
   private remove(instance: Instance): void {
     this.judge.died(instance.process)
+    this.ground.leave?.(instance.process)
     this.instances.splice(this.instances.indexOf(instance), 1)
   }
 
