@@ -159,9 +159,14 @@ export class Judge {
     return this.storeAwaySince !== undefined || this.storeBackAt > time
   }
 
-  onRevoked(family: Family, asked: Family, by: SimulatedProcess): string {
+  /** @param stored what lay in the store when the revocation was sent: of that everybody can know */
+  onRevoked(family: Family, asked: Family, by: SimulatedProcess, stored: Family | undefined): string {
     // Of a sign-in that is only on its way nobody can know.
-    if (family !== asked && this.acts.some((act) => act.wanted === family && act.endedAt > this.now() - 1_000)) {
+    if (
+      family !== asked &&
+      family !== stored &&
+      this.acts.some((act) => act.wanted === family && act.endedAt > this.now() - 1_000)
+    ) {
       return this.force('the grant was deleted while another sign-in was under way')
     }
     const wanted = this.wanted()

@@ -54,6 +54,7 @@ export class World {
     this.yoto = new SimulatedYoto(parts.yoto, this.scheduler, parts.random, this.judge, (who, what) =>
       this.trace(who, what),
     )
+    this.yoto.storedToken = () => this.ground.token()?.trim()
   }
   readonly ground: Ground
 

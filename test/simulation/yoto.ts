@@ -66,6 +66,8 @@ export class SimulatedYoto {
   private readonly accessTokens = new Map<string, { family: Family; expiresAt: number }>()
   /** What goes wrong with the next request, if anything. */
   nextFault: () => YotoFault | undefined = () => undefined
+  /** What lies in the store. */
+  storedToken: () => string | undefined = () => undefined
   sends = 0
 
   constructor(
@@ -109,10 +111,11 @@ export class SimulatedYoto {
   /** POST /oauth/revoke, as the process sees it. */
   async revoke(sender: SimulatedProcess, value: string): Promise<boolean> {
     const fault = this.nextFault()
+    const stored = this.refreshTokens.get(this.storedToken() ?? '')?.family
     this.trace(sender.name, `yoto revoke ${value}${fault ? ` (${fault})` : ''}`)
     const answer = await this.exchange(sender, fault, undefined, () => {
       const family = this.refreshTokens.get(value)?.family
-      if (family) this.end(family, sender)
+      if (family) this.end(family, sender, stored)
       return json(200, {})
     })
     return answer.kind === 'answer' && answer.status === 200
@@ -184,13 +187,13 @@ export class SimulatedYoto {
     return json(200, this.answerFor(next))
   }
 
-  private end(family: Family, by: SimulatedProcess): void {
+  private end(family: Family, by: SimulatedProcess, stored: Family | undefined): void {
     const ended = this.options.revocationDeletesGrant
       ? this.families.filter(({ user, endedBy }) => user === family.user && !endedBy)
       : [family]
     for (const one of ended) {
       if (one.endedBy) continue
-      one.endedBy = this.judge.onRevoked(one, family, by)
+      one.endedBy = this.judge.onRevoked(one, family, by, stored)
     }
   }
 
