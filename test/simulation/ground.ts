@@ -23,6 +23,8 @@ export interface Ground {
   open(process: SimulatedProcess, code: Code): Opened
   /** The refresh token that lies there, as it is. */
   token(): string | null
+  /** The record beside it. */
+  record(): string | null
   /** By hand. */
   putToken(value: string): void
   removeToken(): void
@@ -54,6 +56,7 @@ export function plainGround(
       removeLeftovers: async () => {},
     }),
     token: () => store.values.get(REFRESH_TOKEN) ?? null,
+    record: () => store.values.get(TOKEN_SET) ?? null,
     putToken: (value) => void store.values.set(REFRESH_TOKEN, value),
     removeToken: () => void store.values.delete(REFRESH_TOKEN),
     empty: () => store.values.clear(),

@@ -1,7 +1,9 @@
+import type { TokenRecord } from '../../server/keeper/records'
 import type { IssuedTokens } from '../../server/yoto/outcome'
+import type { HeldLease, Lease } from '../../storage'
 import type { Code, Surroundings } from './code'
 import type { Ground } from './ground'
-import { type Act, Judge, seconds } from './judge'
+import { type Act, Judge, type Said, seconds } from './judge'
 import { SimulatedProcess } from './process'
 import type { Random } from './random'
 import { Scheduler } from './scheduler'
@@ -17,6 +19,7 @@ export interface WorldParts {
 }
 
 type Keeper = ReturnType<Code['createKeeper']>
+export type State = Parameters<Code['broken']>[0]
 
 /** One process with a keeper in it. */
 export interface Instance {
@@ -27,12 +30,17 @@ export interface Instance {
   /** Sign-ins that have been reported as not saved. */
   unsaved: Set<Act>
   isClosing: boolean
+  /** Nothing is asked of it before it has started (server/service.ts). */
+  hasStarted: Promise<void>
 }
 
 /** Processes on one ground, Yoto, and virtual time. */
 export class World {
   readonly scheduler = new Scheduler()
-  readonly judge = new Judge(() => this.scheduler.now)
+  readonly judge = new Judge(() => this.scheduler.now, {
+    token: () => this.ground.token(),
+    record: () => this.record(),
+  })
   readonly yoto: SimulatedYoto
   readonly instances: Instance[] = []
   /** Milliseconds that a part of an operation takes. */
@@ -43,7 +51,8 @@ export class World {
   calmSince = Number.POSITIVE_INFINITY
   clockHasJumped = false
   tokensGiven = 0
-  rotations = 0
+  /** Sees every state of every keeper. */
+  onState: (process: SimulatedProcess, state: State) => void = () => {}
   private started = 0
 
   constructor(
@@ -61,6 +70,11 @@ export class World {
     this.parts.onTrace?.(`${seconds(this.scheduler.now)} ${who} ${what}`)
   }
 
+  private record(): TokenRecord | undefined {
+    const raw = this.ground.record()
+    return raw === null ? undefined : JSON.parse(raw)
+  }
+
   async runFor(duration: number): Promise<void> {
     await this.scheduler.runUntil(this.scheduler.now + duration)
   }
@@ -75,6 +89,8 @@ export class World {
       random,
       latency: () => this.latency(),
       trace: (who, what) => this.trace(who, what),
+      onEffect: () => this.noteStored(),
+      runsByItself: !areFunctions,
     })
     const lib = code(process.surroundings(this.ground.modules(process)))
     const { store, lease, watchInterval, removeLeftovers } = this.ground.open(process, lib)
@@ -83,7 +99,9 @@ export class World {
     const keeper = lib.createKeeper({
       config,
       store,
-      lease,
+      lease: watched(lease, () => {
+        process.checkedAt = this.scheduler.now
+      }),
       journal: { ...silentJournal, ...journal },
       clock: { wall: () => process.wall(), monotonic: () => process.monotonic() },
       yoto: {
@@ -94,11 +112,18 @@ export class World {
       watchInterval,
       isUnattended: !areFunctions,
       removeLeftovers,
+      observe: (state, isInTurn) => {
+        const what = lib.broken(state)
+        if (what) this.judge.violate(`${name}: ${what}`)
+        if (!isInTurn) this.judge.violate(`${name} changed its state out of turn`)
+        this.onState(process, state)
+      },
     })
-    const instance: Instance = { process, keeper, calls: new Set(), unsaved: new Set(), isClosing: false }
-    this.instances.push(instance)
     this.trace(name, 'starts')
-    void this.call(instance, 'start', () => keeper.start()).then(() => {
+    const hasStarted = keeper.start()
+    const instance: Instance = { process, keeper, calls: new Set(), unsaved: new Set(), isClosing: false, hasStarted }
+    this.instances.push(instance)
+    void this.call(instance, 'start', () => hasStarted).then(() => {
       if (!areFunctions) this.tickOn(instance)
     })
     return instance
@@ -118,6 +143,7 @@ export class World {
   }
 
   crash(instance: Instance): void {
+    this.judge.disturb()
     this.trace(instance.process.name, 'crashes')
     this.noteStored()
     instance.process.crash()
@@ -126,6 +152,7 @@ export class World {
 
   /** SIGTERM: 10 seconds to end what is under way. */
   end(instance: Instance): void {
+    this.judge.disturb()
     this.trace(instance.process.name, 'is to end')
     instance.isClosing = true
     instance.process.deliver(() => {
@@ -151,7 +178,7 @@ export class World {
   private call<T>(instance: Instance, what: string, work: () => Promise<T>): Promise<T> {
     const call = { what, since: this.scheduler.now }
     instance.calls.add(call)
-    return work().finally(() => instance.calls.delete(call))
+    return instance.hasStarted.then(work).finally(() => instance.calls.delete(call))
   }
 
   /** Where nothing runs between requests, what has come due is done before each of them (server/front/catch-up.ts). */
@@ -161,28 +188,34 @@ export class World {
 
   /** A tool asks for a token. @returns the family that it is of, or the code of the error */
   async askForToken(instance: Instance, minTtl?: number): Promise<Family | string> {
+    const since = this.scheduler.now
+    const said = (): Said => ({ process: instance.process, since, isUnsaved: !!instance.keeper.snapshot().notSaved })
     try {
       const access = await this.call(instance, 'token', async () => {
         await this.catchUp(instance)
         return instance.keeper.accessToken(minTtl)
       })
       this.tokensGiven++
-      return this.checkToken(instance, access.accessToken)
+      return this.checkToken(said(), access.accessToken, minTtl)
     } catch (error) {
-      return this.codeOf(instance, 'token', error)
+      const code = this.codeOf(instance, 'token', error)
+      if (code === 'signed_out' || code === 'needs_sign_in') this.judge.onNone(said(), code)
+      return code
     }
   }
 
-  private checkToken({ process }: Instance, accessToken: string): Family | string {
+  private checkToken(said: Said, accessToken: string, minTtl: number | undefined): Family | string {
+    const { process } = said
     const token = this.yoto.access(accessToken)
     if (!token) {
       this.judge.violate(`${process.name} gave out a token that Yoto never issued`)
       return 'unknown'
     }
     const { now } = this.scheduler
-    this.trace(process.name, `gives a token of ${token.family.name}`)
-    if (now >= token.expiresAt && !this.clockHasJumped) {
-      this.judge.violate(`${process.name} gave out a token that had run out`)
+    this.trace(process.name, `gives a token of ${token.of.value}`)
+    if (!this.clockHasJumped) {
+      if (now >= token.expiresAt) this.judge.violate(`${process.name} gave out a token that had run out`)
+      this.judge.onGiven(said, token, minTtl)
     }
     return token.family
   }
@@ -215,12 +248,13 @@ export class World {
       expiresIn: body.expires_in * 1000,
     }
     const sent = { wall: process.wall(), monotonic: process.monotonic() }
-    this.scheduler.after(this.parts.random.between(20, 200), () =>
+    this.scheduler.after(this.yoto.way(), () =>
       process.deliver(() => {
         void this.call(instance, 'sign in', () => keeper.signIn(tokens, sent)).then(
           () => {
             if (keeper.snapshot().notSaved) instance.unsaved.add(act)
             else this.judge.end(act, 'done')
+            this.trace(process.name, `has signed in ${family.name}`)
           },
           (error) => {
             this.codeOf(instance, 'sign in', error)
@@ -232,14 +266,17 @@ export class World {
   }
 
   async signOut(instance: Instance): Promise<void> {
-    const act = this.judge.begin('sign out', null, instance.process)
-    this.trace(instance.process.name, 'somebody signs out')
+    const { process } = instance
+    const act = this.judge.begin('sign out', null, process)
+    this.trace(process.name, 'somebody signs out')
     try {
       await this.call(instance, 'sign out', async () => {
         await this.catchUp(instance)
         return instance.keeper.signOut()
       })
       this.judge.end(act, 'done')
+      this.trace(process.name, 'has signed out')
+      this.judge.onSignedOut({ process, since: act.begunAt, isUnsaved: false }, (token) => this.yoto.find(token))
     } catch (error) {
       this.codeOf(instance, 'sign out', error)
       this.judge.end(act, 'uncertain')
@@ -252,6 +289,7 @@ export class World {
     const isStorage = name === 'StorageError' && what === 'sign out' // DESIGN's shape is made of it by the route
     if (name !== 'KeeperError' && !isStorage)
       this.judge.violate(`${process.name} ${what} threw ${name} ${code ?? ''} ${message}`)
+    this.trace(process.name, `cannot ${what}: ${code ?? message}`)
     return code ?? message
   }
 
@@ -276,7 +314,7 @@ export class World {
   /** To be called before anything is taken away: what has been stored is known. */
   noteStored(): void {
     const token = this.ground.token()?.trim()
-    if (token) this.judge.stored.add(token)
+    if (token) this.judge.wasStored.add(token)
   }
 
   /** A sign-in that was held in memory is saved by now, or has yielded. */
@@ -291,6 +329,21 @@ export class World {
       }
       unsaved.clear()
     }
+  }
+}
+
+/** @param checked hears of every check that found the lease still held, at the moment of its answer */
+function watched(lease: Lease, checked: () => void): Lease {
+  const watch = (held: HeldLease): HeldLease => ({ ...held, check: () => held.check().then(checked) })
+  return {
+    acquire: async (options) => {
+      const held = await lease.acquire(options)
+      return held && watch(held)
+    },
+    tryAcquire: async () => {
+      const held = await lease.tryAcquire()
+      return held && watch(held)
+    },
   }
 }
 
