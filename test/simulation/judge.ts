@@ -201,7 +201,7 @@ export class Judge {
 
   /** Nobody is signed in, it said. */
   onNone({ process, since, isUnsaved }: Said, code: string): void {
-    if (isUnsaved || process.wentOnAt > since || this.wasAwaySince(since)) return
+    if (isUnsaved || process.wentOnAt >= since || this.wasAwaySince(since)) return
     const wanted = [...this.wanted(since, since - NOTICE)]
     const names = wanted.map((family) => family?.name ?? 'nobody').join(' or ')
     const isRight = code === 'signed_out' ? wanted.includes(null) : wanted.some((family) => family?.endedBy)
@@ -288,7 +288,7 @@ function isStale({ sentAt, knewAsOf }: Refresh): boolean {
 }
 
 function hasStoodStill(process: SimulatedProcess, since: number): boolean {
-  return process.wentOnAt > since || process.isStopped
+  return process.wentOnAt >= since || process.isStopped
 }
 
 export function seconds(time: number): string {

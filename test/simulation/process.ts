@@ -4,7 +4,7 @@ import type { Random } from './random'
 import type { Scheduler } from './scheduler'
 
 /** Wall clocks begin here: 2026-01-01. */
-const EPOCH = Date.UTC(2026, 0, 1)
+export const EPOCH = Date.UTC(2026, 0, 1)
 
 export interface ProcessParts {
   name: string

@@ -48,7 +48,7 @@ export async function run({ code, seed, profile: name, onTrace, prepare }: RunOp
         revocationDeletesGrant: !!profile.revocationDeletesGrant && random.chance(0.2),
       },
       areFunctions: !!profile.areFunctions,
-      onTrace,
+      onTrace: onTrace && ((who, what, time) => onTrace(`${seconds(time)} ${who} ${what}`)),
     },
     (scheduler, random) => groundOf(kind, scheduler, random),
   )
@@ -110,15 +110,6 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
       judge.disturb()
       if (!isOver) end()
     })
-  }
-  const setAway = (away: boolean) => {
-    world.trace('store', away ? 'is away' : 'is back')
-    ground.setAway(away)
-    if (away) judge.storeAwaySince ??= scheduler.now
-    else {
-      judge.storeAwaySince = undefined
-      judge.storeBackAt = scheduler.now
-    }
   }
   const user = () => random.pick(['ann', 'ann', 'ben'])
 
@@ -192,8 +183,8 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   eachFault(
     profile.storeAway,
     forAWhile(
-      () => setAway(true),
-      () => setAway(false),
+      () => world.setAway(true),
+      () => world.setAway(false),
       random.pick([2_000, 20_000, 120_000]),
     ),
   )
@@ -219,12 +210,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
       10_000,
     ),
   )
-  eachFault(profile.storeEmptied, () => {
-    world.trace('store', 'is emptied')
-    world.noteStored()
-    ground.empty()
-    judge.emptied(profile.areFunctions ? Number.POSITIVE_INFINITY : 60_000)
-  })
+  eachFault(profile.storeEmptied, () => world.emptyStore(profile.areFunctions ? Number.POSITIVE_INFINITY : 60_000))
   eachFault(profile.powerLosses, () => {
     for (const one of [...instances]) world.crash(one)
     world.trace('store', 'power is lost')
@@ -243,7 +229,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   await world.runFor(profile.turmoil)
   isOver = true
   judge.disturb()
-  setAway(false)
+  world.setAway(false)
   ground.setFull(false)
   ground.setLies(0)
   for (const { process } of instances) process.goOn()

@@ -3,7 +3,7 @@ import type { IssuedTokens } from '../../server/yoto/outcome'
 import type { HeldLease, Lease } from '../../storage'
 import type { Code, Surroundings } from './code'
 import type { Ground } from './ground'
-import { type Act, Judge, type Said, seconds } from './judge'
+import { type Act, Judge, type Said } from './judge'
 import { SimulatedProcess } from './process'
 import type { Random } from './random'
 import { Scheduler } from './scheduler'
@@ -14,8 +14,8 @@ export interface WorldParts {
   random: Random
   yoto: YotoOptions
   areFunctions: boolean
-  /** Called with every line of the trace. */
-  onTrace?(line: string): void
+  /** Hears of everything that happens. */
+  onTrace?(who: string, what: string, time: number): void
 }
 
 type Keeper = ReturnType<Code['createKeeper']>
@@ -67,7 +67,7 @@ export class World {
   readonly ground: Ground
 
   trace(who: string, what: string): void {
-    this.parts.onTrace?.(`${seconds(this.scheduler.now)} ${who} ${what}`)
+    this.parts.onTrace?.(who, what, this.scheduler.now)
   }
 
   private record(): TokenRecord | undefined {
@@ -307,6 +307,27 @@ export class World {
     this.trace('somebody', 'removes the token')
     this.ground.removeToken()
     this.judge.end(act, 'done')
+  }
+
+  // --- what happens to the store ---------------------------------------------------------------------------------------
+
+  setAway(away: boolean): void {
+    const { judge, scheduler } = this
+    this.trace('store', away ? 'is away' : 'is back')
+    this.ground.setAway(away)
+    if (away) judge.storeAwaySince ??= scheduler.now
+    else {
+      judge.storeAwaySince = undefined
+      judge.storeBackAt = scheduler.now
+    }
+  }
+
+  /** @param notice milliseconds within which everybody has seen what was done before */
+  emptyStore(notice: number): void {
+    this.trace('store', 'is emptied')
+    this.noteStored()
+    this.ground.empty()
+    this.judge.emptied(notice)
   }
 
   // --- watching ------------------------------------------------------------------------------------------------------
