@@ -29,6 +29,7 @@ const MENDS: Record<string, string> = {
   EPERM: 'Give the service the right to write there; on Railway set RAILWAY_RUN_UID=0, as volumes belong to root.',
   EROFS: 'The file system is read-only: mount it writable, or set DATA_DIR to a folder that is.',
   ENOSPC: 'The disk is full: free some room, or enlarge the volume.',
+  EIO: 'The disk cannot be read or written there: the log of the machine (`dmesg`) says more; move the folder to another.',
   EDQUOT: 'The disk quota is used up: free some room, or enlarge the volume.',
   ENOENT: 'The folder is not there: mount the volume, or set DATA_DIR to a folder that exists.',
   ENOTDIR: 'DATA_DIR must name a folder.',

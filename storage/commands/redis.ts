@@ -1,6 +1,6 @@
-import { Redis } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
 import { type Connection, TIME_LIMIT } from '../command'
-import type { StorageError } from '../errors'
+import { StorageError } from '../errors'
 import { refusal, type Server, unreachable } from './refusal'
 
 interface Line {
@@ -27,7 +27,7 @@ export function connectRedis(url: string): Connection {
   let line: Line | undefined
 
   function connect(): Line {
-    const redis = new Redis(url, {
+    const redis = open({
       lazyConnect: true,
       retryStrategy: () => null,
       enableOfflineQueue: false,
@@ -42,6 +42,17 @@ export function connectRedis(url: string): Connection {
     })
     redis.once('end', () => forget(opened))
     return opened
+  }
+
+  /** A `%` that begins no escape is one more thing that an address may have wrong; ioredis throws there and then. */
+  function open(options: RedisOptions): Redis {
+    try {
+      return new Redis(url, options)
+    } catch {
+      const { place, credentials } = server
+      const hint = `Write a % as %25 in ${credentials}.`
+      throw new StorageError('unavailable', `${place} cannot be reached: its address cannot be read`, hint)
+    }
   }
 
   function forget(ended: Line): void {

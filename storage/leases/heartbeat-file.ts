@@ -89,6 +89,15 @@ export function heartbeatFile(dir: string, name: string): Lease {
     for (const old of await terms()) if (old < term) await unlink(pathOf(old)).catch(() => {})
   }
 
+  async function isOurs(term: number): Promise<boolean> {
+    try {
+      const next = await lstat(pathOf(term + 1)).then(() => true, whenMissing(false))
+      return !next && (await readlink(pathOf(term)).catch(whenMissing(undefined))) === id
+    } catch (error) {
+      throw fileError(error, `cannot look at the lease in ${dir}`)
+    }
+  }
+
   function hold(term: number): HeldLease {
     let beating = Promise.resolve()
     const timer = setInterval(() => {
@@ -98,9 +107,7 @@ export function heartbeatFile(dir: string, name: string): Lease {
     timer.unref()
     return {
       async check() {
-        const next = await lstat(pathOf(term + 1)).then(() => true, whenMissing(false))
-        const target = next ? undefined : await readlink(pathOf(term)).catch(whenMissing(undefined))
-        if (target !== id) throw new StorageError('lease_lost', 'another instance has taken over')
+        if (!(await isOurs(term))) throw new StorageError('lease_lost', 'another instance has taken over')
       },
       async release() {
         clearInterval(timer)

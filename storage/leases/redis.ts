@@ -10,11 +10,11 @@ const LIFETIME = 5_000
 /** Milliseconds between two looks of somebody who waits. */
 const LOOK = 100
 
-const RENEW = `
+export const RENEW = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`
 
-const RELEASE = `
+export const RELEASE = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`
 

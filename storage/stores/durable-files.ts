@@ -70,12 +70,7 @@ export function durableFiles(dir: string): TokenStore {
       }
     },
     async keys() {
-      try {
-        const names = await readdir(dir)
-        return names.filter((name) => name.startsWith('.yoto_') && !TEMPORARY.test(name))
-      } catch (error) {
-        throw asStorageError(error, 'list', '', dir)
-      }
+      return (await list(dir)).filter((name) => name.startsWith('.yoto_') && !TEMPORARY.test(name))
     },
   }
 }
@@ -85,7 +80,7 @@ export function durableFiles(dir: string): TokenStore {
  * lease alone; the others' are removed once they are a minute old.
  */
 export async function removeLeftovers(dir: string, leased: readonly string[]): Promise<void> {
-  for (const key of await readdir(dir)) {
+  for (const key of await list(dir)) {
     if (!TEMPORARY.test(key)) continue
     const path = join(dir, key)
     const old = async () => Date.now() - (await stat(path)).mtimeMs > 60_000
@@ -93,6 +88,12 @@ export async function removeLeftovers(dir: string, leased: readonly string[]): P
       await unlink(path).catch(() => {})
     }
   }
+}
+
+async function list(dir: string): Promise<string[]> {
+  return readdir(dir).catch((error) => {
+    throw fileError(error, `cannot list ${dir}`)
+  })
 }
 
 async function writeFlushed(path: string, value: string): Promise<void> {
@@ -171,11 +172,6 @@ function notAFile(key: string, what: string): StorageError {
   return new StorageError('unusable', `${key} is ${what}`, `Move ${key} away; it is left as it is.`)
 }
 
-function asStorageError(
-  error: unknown,
-  what: 'read' | 'write' | 'remove' | 'list',
-  key: string,
-  dir: string,
-): StorageError {
-  return fileError(error, `cannot ${what} ${key ? `${basename(key)} in ` : ''}${dir}`)
+function asStorageError(error: unknown, what: 'read' | 'write' | 'remove', key: string, dir: string): StorageError {
+  return fileError(error, `cannot ${what} ${basename(key)} in ${dir}`)
 }

@@ -9,12 +9,12 @@ const LARGEST_VALUE = 1024 * 1024
  * A script and no GET: Upstash answers what only reads from the nearest replica, which may be behind; what may write goes to the
  * primary (upstash.com/docs/redis/features/globaldatabase).
  */
-const READ = `
+export const READ = `
 if redis.call('STRLEN', KEYS[1]) > ${LARGEST_VALUE} then return -1 end
 return redis.call('GET', KEYS[1])`
 
 /** The value, and what is to be there; without the latter: nothing. A repeated write finds its own value. */
-const WRITE_ONLY_IF = `
+export const WRITE_ONLY_IF = `
 local current = redis.call('GET', KEYS[1])
 if current == ARGV[1] then return 'written' end
 if current ~= (ARGV[2] or false) then return current and 'replaced' or 'removed' end
@@ -41,7 +41,8 @@ export function redisStore(run: Command, prefix: string): TokenStore {
   async function read(key: string): Promise<string | null> {
     const found = await evaluate(READ, key)
     if (found === -1) throw notOurs(nameOf(key), 'larger than 1 MiB')
-    return found as string | null
+    if (found !== null && typeof found !== 'string') throw misunderstood('EVAL')
+    return found
   }
 
   async function write(key: string, value: string, onlyIf?: string | null): Promise<void> {
@@ -50,7 +51,9 @@ export function redisStore(run: Command, prefix: string): TokenStore {
       return
     }
     const outcome = await evaluate(WRITE_ONLY_IF, key, value, ...(onlyIf === null ? [] : [onlyIf]))
-    if (outcome !== 'written') throw new StorageError('conflict', `${key} was ${outcome} meanwhile`)
+    if (outcome === 'written') return
+    if (outcome !== 'replaced' && outcome !== 'removed') throw misunderstood('EVAL')
+    throw new StorageError('conflict', `${key} was ${outcome} meanwhile`)
   }
 
   return {
@@ -65,9 +68,9 @@ export function redisStore(run: Command, prefix: string): TokenStore {
       let cursor = '0'
       do {
         const answer = await run('SCAN', cursor, 'MATCH', `${escapeGlob(prefix)}.yoto_*`, 'COUNT', 1_000)
-        const [next, names] = answer as [string, string[]]
-        for (const name of names) keys.add(name.slice(prefix.length))
-        cursor = String(next)
+        if (!isPage(answer)) throw misunderstood('SCAN')
+        for (const name of answer[1]) keys.add(name.slice(prefix.length))
+        cursor = String(answer[0])
       } while (cursor !== '0')
       return [...keys]
     },
@@ -76,6 +79,18 @@ export function redisStore(run: Command, prefix: string): TokenStore {
 
 function escapeGlob(text: string): string {
   return text.replace(/[\\*?[\]]/g, '\\$&')
+}
+
+function isPage(answer: unknown): answer is [cursor: string | number, names: string[]] {
+  if (!Array.isArray(answer)) return false
+  const [cursor, names] = answer
+  return /^\d+$/.test(cursor) && Array.isArray(names) && names.every((name) => typeof name === 'string')
+}
+
+/** What stands at the address is no Redis, or has something in between that changes what is said. */
+function misunderstood(command: string): StorageError {
+  const hint = 'Check that the address names a Redis of version 6 or newer, or Upstash.'
+  return new StorageError('unavailable', `${command} was answered with what no Redis answers`, hint)
 }
 
 function notOurs(name: string, what: string): StorageError {

@@ -125,6 +125,8 @@ async function killOnce(lane: Lane, tally: Tally): Promise<void> {
   const before = { ...(await contentsOf(dir)), ...server.counts() }
 
   const asked = Date.now()
+  const killed = lane.keeper
+  const said = killed.log().length
   await killAtRandom(lane)
   const left = await contentsOf(dir)
   tally.kills++
@@ -149,7 +151,7 @@ async function killOnce(lane: Lane, tally: Tally): Promise<void> {
   tally.mostTemporary = Math.max(tally.mostTemporary, after.temporary.length)
   if (status.state === 'needs_sign_in') {
     tally.lost++
-    await mournAndSignIn(lane, before, after)
+    await mournAndSignIn(lane, before, after, `${killed.log().slice(said)}${lane.keeper.log()}`)
     return
   }
 
@@ -202,11 +204,17 @@ function settle({ keeper, dir }: Lane): Promise<Status> {
 type Before = Awaited<ReturnType<typeof contentsOf>> & { issued: number; refused: number }
 
 /** A login may be lost only if the server had rotated and the new token was not on the disk; then we are told, and there is no loop. */
-async function mournAndSignIn(lane: Lane, before: Before, after: Before): Promise<void> {
+async function mournAndSignIn(lane: Lane, before: Before, after: Before, log: string): Promise<void> {
   const { server, dir, kind } = lane
+  // On a busy machine an answer may be lost as well, before the kill or after it: then the token is tried again at once (rule 7).
+  const lostAnswers = log.split('Trying again at once').length - 1
   expect(after.token, 'the new token never reached the disk').toBe(before.token)
   expect(after.issued, 'the server had rotated').toBe(before.issued + 1)
-  expect(after.refused, 'the dead token was sent once more').toBe(before.refused + 1)
+  const refused = after.refused - before.refused
+  expect(refused, 'the dead token was sent again').toBeGreaterThanOrEqual(1)
+  expect(refused, `the dead token was sent once more, ${lostAnswers} lost answers apart:\n${log}`).toBeLessThanOrEqual(
+    1 + lostAnswers,
+  )
 
   const insist = async () => {
     expect(await statusOf(lane.keeper), kind.name).toMatchObject({ state: 'needs_sign_in' })

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compileFunction } from 'node:vm'
 import { build } from 'esbuild'
@@ -57,6 +58,7 @@ export async function loadCode(
   return (around) => {
     const module = { exports: {} as Code }
     const modules: Record<string, unknown> = {
+      'node:path': path,
       'node:crypto': {
         hash,
         randomBytes: (size: number) => Buffer.from(Array.from({ length: size }, () => around.random() * 256)),

@@ -102,10 +102,26 @@ export class Judge {
   /** The store was emptied: whoever has not seen the last of these yet may save again what was before. */
   emptied(notice: number): void {
     this.emptiedAt = this.now()
-    for (const act of this.acts) {
-      if (act.state === 'done' && act.endedAt > this.now() - notice) act.state = 'uncertain'
-    }
+    this.doubt(notice)
     this.end(this.begin('emptied', null), 'uncertain') // with nobody there who holds it, it is lost
+  }
+
+  /** The store has lost the last second of what it had confirmed. */
+  rolledBack(): void {
+    this.rolledBackAt = this.now()
+    this.doubt(2_000)
+  }
+
+  private doubt(since: number): void {
+    for (const act of this.acts) {
+      if (act.state === 'done' && act.endedAt > this.now() - since) act.state = 'uncertain'
+    }
+  }
+
+  /** Another store was put in the place of ours, or ours is back: what was said of the one does not hold for the other. */
+  wasOther(): void {
+    this.emptied(Number.POSITIVE_INFINITY)
+    this.rolledBackAt = this.now()
   }
 
   /** What went on in a process that is no more may have come about or not. */

@@ -34,7 +34,7 @@ export interface Profile {
 }
 
 const use = { tokens: 12, renewals: 0.5, refreshes: 0.5 }
-const calm: Profile = { grounds: ['plain', 'files', 'redis'], processes: [1, 4], turmoil: 20 * 60_000, ...use }
+const calm: Profile = { grounds: ['plain', 'files', 'redis'], processes: [1, 4], turmoil: 12 * 60_000, ...use }
 const users: Profile = { ...calm, signIns: 0.4, signOuts: 0.15, byHand: 0.15, revocationDeletesGrant: true }
 const lossy: Profile = { ...users, yotoFaults: 0.3 }
 const crashes: Profile = { ...users, crashes: 1, ends: 0.5, powerLosses: 0.1, yotoFaults: 0.05 }

@@ -1,5 +1,5 @@
 import type { Code, Surroundings } from './code'
-import { type Ground, plainGround } from './ground'
+import { filesGround, type Ground, plainGround, redisGround } from './ground'
 import { seconds } from './judge'
 import { PROFILES, type Profile } from './profiles'
 import { createRandom, type Random } from './random'
@@ -68,7 +68,9 @@ export async function run({ code, seed, profile: name, onTrace, prepare }: RunOp
   }
 }
 
-function groundOf(_kind: Ground['kind'], scheduler: Scheduler, random: Random): Ground {
+function groundOf(kind: Ground['kind'], scheduler: Scheduler, random: Random): Ground {
+  if (kind === 'files') return filesGround(random)
+  if (kind === 'redis') return redisGround(scheduler, random)
   return plainGround(scheduler, random, random.pick([500, 5_000, 50_000]))
 }
 
@@ -214,12 +216,12 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   eachFault(profile.powerLosses, () => {
     for (const one of [...instances]) world.crash(one)
     world.trace('store', 'power is lost')
-    if (ground.loseUnflushed()) judge.rolledBackAt = scheduler.now
+    if (ground.loseUnflushed()) judge.rolledBack()
   })
   eachFault(profile.failovers, () => {
     world.trace('store', 'failover')
     if (ground.loseLease()) judge.leaseLostAt = scheduler.now
-    if (ground.loseUnflushed()) judge.rolledBackAt = scheduler.now
+    if (ground.loseUnflushed()) judge.rolledBack()
   })
   each(60, () => {
     world.noteStored()
@@ -270,6 +272,7 @@ async function calm(world: World, random: Random): Promise<void> {
         judge.violate(`${process.name} ${what} has been waiting since ${seconds(since)}`)
     }
   }
+  for (const lack of ground.lacks ?? []) judge.violate(`not simulated: ${lack}`)
   const wanted = judge.wanted()
   const words = [...wanted].map((family) => family?.name ?? 'nobody').join(' or ')
   for (const [name, answer] of answers) {

@@ -46,7 +46,7 @@ export class World {
   /** Milliseconds that a part of an operation takes. */
   latency: () => number = () => this.parts.random.between(0.1, 4)
   /** Milliseconds between two ticks. */
-  tickPause: () => number = () => this.parts.random.between(200, 1_000)
+  tickPause: () => number = () => this.parts.random.between(250, 2_500)
   /** Nothing is being broken any more, since then. */
   calmSince = Number.POSITIVE_INFINITY
   clockHasJumped = false
@@ -71,8 +71,11 @@ export class World {
   }
 
   private record(): TokenRecord | undefined {
-    const raw = this.ground.record()
-    return raw === null ? undefined : JSON.parse(raw)
+    try {
+      return JSON.parse(this.ground.record() ?? '') ?? undefined
+    } catch {
+      return undefined // none, or torn
+    }
   }
 
   async runFor(duration: number): Promise<void> {
@@ -170,6 +173,7 @@ export class World {
 
   private remove(instance: Instance): void {
     this.judge.died(instance.process)
+    this.ground.leave?.(instance.process)
     this.instances.splice(this.instances.indexOf(instance), 1)
   }
 
@@ -314,7 +318,7 @@ export class World {
   setAway(away: boolean): void {
     const { judge, scheduler } = this
     this.trace('store', away ? 'is away' : 'is back')
-    this.ground.setAway(away)
+    if (this.ground.setAway(away)) judge.wasOther()
     if (away) judge.storeAwaySince ??= scheduler.now
     else {
       judge.storeAwaySince = undefined

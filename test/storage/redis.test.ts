@@ -216,6 +216,14 @@ describe('a Redis that is not there', () => {
     })
   })
 
+  it('as its password has a % that should be %25', async () => {
+    const errors = await failures('redis://:100%hush@127.0.0.1:6379')
+    expect(Object.keys(errors)).toEqual(ALL)
+    for (const error of Object.values(errors)) {
+      expect(error).toMatchObject({ code: 'unavailable', hint: 'Write a % as %25 in the password in REDIS_URL.' })
+    }
+  })
+
   it('as redis-server is missing, is told with the line that installs it', async () => {
     await expect(startRedis({ command: 'no-such-redis-server' })).rejects.toThrow(
       'no-such-redis-server is missing: apt-get update && apt-get install -y redis-server',
