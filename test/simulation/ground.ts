@@ -29,6 +29,8 @@ export interface Ground {
   lacks?: readonly string[]
   /** The refresh token that lies there, as it is. */
   token(): string | null
+  /** The record beside it. */
+  record(): string | null
   /** By hand. */
   putToken(value: string): void
   removeToken(): void
@@ -61,6 +63,7 @@ export function plainGround(
       removeLeftovers: async () => {},
     }),
     token: () => store.values.get(REFRESH_TOKEN) ?? null,
+    record: () => store.values.get(TOKEN_SET) ?? null,
     putToken: (value) => void store.values.set(REFRESH_TOKEN, value),
     removeToken: () => void store.values.delete(REFRESH_TOKEN),
     empty: () => store.values.clear(),
@@ -100,6 +103,7 @@ export function filesGround(random: Random): Ground {
       return { store: code.encrypted(store, []), lease: lease('token'), watchInterval, removeLeftovers }
     },
     token: () => disk.take(REFRESH_TOKEN),
+    record: () => disk.take(TOKEN_SET),
     putToken: (value) => disk.put(REFRESH_TOKEN, value),
     removeToken: () => disk.remove(REFRESH_TOKEN),
     empty: () => disk.empty(),
@@ -131,6 +135,7 @@ export function redisGround(scheduler: Scheduler, random: Random): Ground {
     (delay, what) => scheduler.after(delay, what),
   )
   const key = `production:${REFRESH_TOKEN}`
+  const recordKey = `production:${TOKEN_SET}`
   const lag = 1_000
   const failover = () => {
     redis.failover(random.below(lag))
@@ -146,6 +151,7 @@ export function redisGround(scheduler: Scheduler, random: Random): Ground {
       return { store: code.encrypted(store, []), lease: lease('token'), watchInterval, removeLeftovers }
     },
     token: () => redis.take(key),
+    record: () => redis.take(recordKey),
     putToken: (value) => redis.put(key, value),
     removeToken: () => redis.remove(key),
     empty: () => redis.flushAll(),

@@ -1,16 +1,37 @@
+import type { TokenRecord } from '../../server/keeper/records'
 import type { SimulatedProcess } from './process'
-import type { Family, Refresh, RefreshToken } from './yoto'
+import type { AccessToken, Family, Refresh, RefreshToken, YotoFault } from './yoto'
 
 /** Something that decides who is to be signed in afterwards. `wanted`: the family, or null for nobody. */
 export interface Act {
   what: string
   wanted: Family | null
+  /** Undefined: by hand, in the store itself. */
   by?: SimulatedProcess
   begunAt: number
   /** `done` and durable at `endedAt`; `open` until then; `uncertain` where it may or may not have come about, for good. */
   state: 'open' | 'done' | 'uncertain'
   endedAt: number
 }
+
+/** What the store holds. */
+export interface Stored {
+  token(): string | null
+  record(): TokenRecord | undefined
+}
+
+/** What an instance has said to somebody, and when it was asked. */
+export interface Said {
+  process: SimulatedProcess
+  since: number
+  /** It has said that what it holds is not saved. */
+  isUnsaved: boolean
+}
+
+/** Milliseconds for which a pause may go on after the last fault (server/keeper/trouble.ts), and a little. */
+const LONGEST_PAUSE = 330_000
+/** Milliseconds within which every process has heard of what was done elsewhere: 60 s (rule 10), and time to be busy. */
+const NOTICE = 120_000
 
 /** Milliseconds: a holder that has been silent for longer may have lost its lease; the last beat may be a second old. */
 const LEASE_LASTS = 4_000
@@ -31,11 +52,34 @@ export class Judge {
   storeBackAt = Number.NEGATIVE_INFINITY
   storeWasAwayFor = 0
   /** Refresh tokens that have been seen in the store. */
-  readonly stored = new Set<string>()
+  readonly wasStored = new Set<string>()
   /** When a refresh token was last put there by hand. */
   readonly byHand = new Map<string, number>()
 
-  constructor(private readonly now: () => number) {}
+  /** When anything went wrong last, and anything but Yoto. */
+  disturbedAt = Number.NEGATIVE_INFINITY
+  private brokenAt = Number.NEGATIVE_INFINITY
+  private readonly lastSends = new Map<Family, { refresh: Refresh; fault?: YotoFault; failures: number }>()
+  private readonly seen = new Set<string>()
+
+  /** @param stored what lies in the store now */
+  constructor(
+    private readonly now: () => number,
+    private readonly stored: Stored,
+  ) {}
+
+  /** Something goes wrong, or goes on going wrong. */
+  disturb(by: 'yoto' | 'something else' = 'something else'): void {
+    this.disturbedAt = this.now()
+    if (by !== 'yoto') this.brokenAt = this.now()
+  }
+
+  /** The same mistake of the same process is said once. */
+  private violateOnce(process: SimulatedProcess, what: string): void {
+    const words = `${process.name} ${what}`
+    if (!this.seen.has(words)) this.violate(words)
+    this.seen.add(words)
+  }
 
   violate(what: string): void {
     this.violations.push(`${seconds(this.now())} ${what}`)
@@ -85,10 +129,20 @@ export class Judge {
     for (const act of this.acts) if (act.by === process) this.end(act, 'uncertain')
   }
 
-  /** Whoever may be signed in by now: everything that was not certainly followed by something else. */
-  wanted(): Set<Family | null> {
+  /**
+   * Whoever may be signed in: everything that was not certainly followed by something else.
+   * @param asOf what has ended since then need not be known yet
+   * @param byHandAsOf the same for what was done in the store itself
+   */
+  wanted(asOf = this.now(), byHandAsOf = asOf): Set<Family | null> {
     const isOver = (act: Act) =>
-      this.acts.some((later) => later.state === 'done' && later !== act && later.begunAt >= act.endedAt)
+      this.acts.some(
+        (later) =>
+          later.state === 'done' &&
+          later !== act &&
+          later.begunAt >= act.endedAt &&
+          later.endedAt <= (later.by ? asOf : byHandAsOf),
+      )
     const outcomes = new Set(this.acts.filter((act) => !isOver(act)).map(({ wanted }) => wanted))
     if (!this.acts.some(({ state }) => state === 'done')) outcomes.add(null)
     return outcomes
@@ -106,7 +160,77 @@ export class Judge {
 
   // --- what happens at Yoto ------------------------------------------------------------------------------------------
 
-  onRotated(_token: RefreshToken): void {}
+  /** Rules 3, 5 and 7: what must be so right before a request leaves. */
+  onSend(token: RefreshToken, refresh: Refresh, fault: YotoFault | undefined): void {
+    const { sender } = refresh
+    const violate = (what: string) => this.violateOnce(sender, `sent ${token.value} ${what}`)
+    if (sender.checkedAt !== this.now()) violate('without having checked its lease')
+    if (token.refusedTo.has(sender)) violate('though it had heard that it is refused')
+    const record = this.stored.record()
+    const isLate = isStale(refresh) || this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
+    if (!isLate) {
+      if (record?.intent?.fingerprint !== token.fingerprint) violate('without an intent')
+      if (record?.refusals?.some(({ fingerprint }) => fingerprint === token.fingerprint)) violate('noted as refused')
+    }
+    this.checkPause(token, refresh, fault)
+    if (fault) this.disturb('yoto')
+  }
+
+  /** Rule 7: from a first failure on, 1 s, 2 s, 4 s … to 5 minutes; a success ends the story. */
+  private checkPause({ family }: RefreshToken, refresh: Refresh, fault: YotoFault | undefined): void {
+    const { sender, sentAt } = refresh
+    const last = this.lastSends.get(family)
+    const hasFailed = last !== undefined && last.refresh.heard === 'nothing'
+    const failures = hasFailed ? last.failures + 1 : 0
+    this.lastSends.set(family, { refresh, fault, failures })
+    if (!hasFailed || last.refresh.sender !== sender || !sender.runsByItself) return
+    const isTold = last.fault === '429' || last.fault === '503 with Retry-After' || last.fault === 'invalid_client'
+    if (isTold || this.brokenAt >= last.refresh.sentAt || this.lastActAt() >= last.refresh.sentAt) return
+    const pause = sentAt - last.refresh.sentAt
+    const longest = Math.min(1_000 * 2 ** failures, 300_000) + 30_000
+    if (pause > longest) this.violateOnce(sender, `waited ${seconds(pause)} s after ${failures} failures in a row`)
+  }
+
+  /** @returns whether one of these was less than so many ms ago */
+  private isWithin(duration: number, ...times: number[]): boolean {
+    return this.now() - Math.max(...times) < duration
+  }
+
+  // --- what is said --------------------------------------------------------------------------------------------------
+
+  /** A token was handed out. */
+  onGiven({ process, isUnsaved }: Said, { of, family, expiresAt }: AccessToken, minTtl = 0): void {
+    const { now } = this
+    const left = expiresAt - now()
+    const life = expiresAt - of.issuedAt
+    const violate = (what: string) => this.violateOnce(process, `gave out a token of ${of.value} ${what}`)
+    if (!isUnsaved && !this.wasStored.has(of.value)) violate('that was not saved, and said nothing of it')
+    const canHear = !this.wasAwaySince(now() - NOTICE) && now() - process.wentOnAt > NOTICE
+    if (!isUnsaved && canHear && !this.wanted(now() - NOTICE).has(family)) violate('which is over')
+    if (this.isWithin(LONGEST_PAUSE, this.disturbedAt)) return
+    // Rule 1; what another instance has fetched since this one has looked is the answer to everybody (rule 4).
+    const least = Math.max(Math.min(60_000, life * 0.1), Math.min(minTtl, life - NOTICE))
+    if (left < least) violate(`with ${seconds(left)} s left of ${seconds(life)}`)
+    // Rule 2, and the time that it takes.
+    if (process.runsByItself && left < life * 0.25 - 15_000) violate('that should have been refreshed ahead')
+  }
+
+  /** Nobody is signed in, it said. */
+  onNone({ process, since, isUnsaved }: Said, code: string): void {
+    if (isUnsaved || process.wentOnAt >= since || this.wasAwaySince(since)) return
+    const wanted = [...this.wanted(since, since - NOTICE)]
+    const names = wanted.map((family) => family?.name ?? 'nobody').join(' or ')
+    const isRight = code === 'signed_out' ? wanted.includes(null) : wanted.some((family) => family?.endedBy)
+    if (!isRight) this.violateOnce(process, `said ${code} while ${names} is signed in`)
+  }
+
+  /** A sign-out is reported as done. */
+  onSignedOut({ process, since }: Said, find: (token: string) => RefreshToken | undefined): void {
+    const stored = this.stored.token()?.trim()
+    const family = stored === undefined ? undefined : find(stored)?.family
+    const isOld = family && this.acts.every(({ wanted, endedAt }) => wanted !== family || endedAt < since)
+    if (isOld && this.emptiedAt < since) this.violateOnce(process, `has signed out, and ${stored} is still stored`)
+  }
 
   /** A token came back that had been replaced: why that could not be helped, or a violation. */
   onReuse(token: RefreshToken, refresh: Refresh): string {
@@ -146,7 +270,7 @@ export class Judge {
     if (this.rolledBackAt >= at) return 'the store lost what it had confirmed'
     if ((this.byHand.get(value) ?? -1) >= at) return 'an old token was put there by hand'
     if (first.heard === 'nothing') return 'the answer was lost'
-    if (!first.sender.isAlive && (first.heard !== 'answer' || !this.stored.has(next.value))) {
+    if (!first.sender.isAlive && (first.heard !== 'answer' || !this.wasStored.has(next.value))) {
       return 'died before the answer was saved'
     }
     if (isStale(again)) return 'stopped between check and send'
@@ -185,7 +309,7 @@ function isStale({ sentAt, knewAsOf }: Refresh): boolean {
 }
 
 function hasStoodStill(process: SimulatedProcess, since: number): boolean {
-  return process.wentOnAt > since || process.isStopped
+  return process.wentOnAt >= since || process.isStopped
 }
 
 export function seconds(time: number): string {

@@ -27,9 +27,11 @@ export class PlainStore {
   readonly values = new Map<string, string>()
   readonly faults = noFaults()
   ignoresOnlyIf = false
+  dropsIntents = false
   leaseAlwaysSaysYes = false
   leaseIsNotRenewed = false
-  onWrite: (key: string, value: string | null) => void = () => {}
+  /** How what is written is shown in the trace. */
+  words = (value: string) => (value.startsWith('{') ? value.replace(/\s+/g, ' ').slice(0, 300) : value)
   private holder?: { process: SimulatedProcess; id: number; since: number }
   private ids = 0
 
@@ -51,8 +53,7 @@ export class PlainStore {
       }
       if (faults.full && value !== null) throw new StorageError('unavailable', 'the store is full')
       if (value === null) values.delete(key)
-      else values.set(key, value)
-      this.onWrite(key, value)
+      else values.set(key, this.dropsIntents ? withoutIntent(value) : value)
       if (this.chance(faults.lies)) throw new StorageError('unavailable', 'the answer of the store was lost')
     }
     return {
@@ -62,7 +63,7 @@ export class PlainStore {
           return values.get(key) ?? null
         }),
       write: (key, value, onlyIf) =>
-        process.operation(`write ${key} ${wordsFor(value)}${onlyIf === undefined ? '' : ` if ${onlyIf}`}`, () =>
+        process.operation(`write ${key} ${this.words(value)}${onlyIf === undefined ? '' : ` if ${onlyIf}`}`, () =>
           write(key, value, onlyIf),
         ),
       remove: (key) => process.operation(`remove ${key}`, () => write(key, null)),
@@ -72,6 +73,11 @@ export class PlainStore {
           return [...values.keys()]
         }),
     }
+  }
+
+  /** Who holds the lease, beating or not. */
+  get heldBy(): string | undefined {
+    return this.holder?.process.name
   }
 
   leaseFor(process: SimulatedProcess, { StorageError, waitBy }: Pick<Code, 'StorageError' | 'waitBy'>): Lease {
@@ -119,7 +125,6 @@ export class PlainStore {
   }
 }
 
-/** Records by what they say of which token: short enough for a trace. */
-function wordsFor(value: string): string {
-  return value.startsWith('{') ? value.replace(/\s+/g, ' ').slice(0, 300) : value
+function withoutIntent(value: string): string {
+  return value.startsWith('{') ? JSON.stringify({ ...JSON.parse(value), intent: undefined }) : value
 }

@@ -4,7 +4,7 @@ import type { Random } from './random'
 import type { Scheduler } from './scheduler'
 
 /** Wall clocks begin here: 2026-01-01. */
-const EPOCH = Date.UTC(2026, 0, 1)
+export const EPOCH = Date.UTC(2026, 0, 1)
 
 export interface ProcessParts {
   name: string
@@ -13,6 +13,10 @@ export interface ProcessParts {
   /** Milliseconds until an operation takes effect, and until it is answered. */
   latency(what: string): number
   trace(who: string, what: string): void
+  /** Something has taken effect. */
+  onEffect?(): void
+  /** Something runs in it though nobody asks. */
+  runsByItself: boolean
 }
 
 /** A process on a machine of its own: it can crash at any moment, be stopped and go on, and its clocks are its own. */
@@ -23,6 +27,8 @@ export class SimulatedProcess implements Caller {
   wallOffset = 0
   /** When the operation that was answered last took effect: what the process knows of the world is as old as that. */
   knowsAsOf = 0
+  /** When it was last told that its lease is still its own. */
+  checkedAt = Number.NEGATIVE_INFINITY
   /** When it went on after its last stop. */
   wentOnAt = Number.NEGATIVE_INFINITY
   private readonly bornAt: number
@@ -38,6 +44,10 @@ export class SimulatedProcess implements Caller {
 
   get name(): string {
     return this.parts.name
+  }
+
+  get runsByItself(): boolean {
+    return this.parts.runsByItself
   }
 
   get isStopped(): boolean {
@@ -72,6 +82,7 @@ export class SimulatedProcess implements Caller {
           outcome = ` ! ${(error as { code?: string }).code ?? (error as Error).message}`
           answer = () => reject(error)
         }
+        this.parts.onEffect?.()
         this.parts.trace(this.name, `${what}${outcome}`)
         const tookEffectAt = scheduler.now
         scheduler.after(latency(what), () =>

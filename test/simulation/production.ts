@@ -2,6 +2,7 @@
 
 export { readConfig } from '../../server/config'
 export { createKeeper, type Keeper } from '../../server/keeper/keeper'
+export { broken, type State } from '../../server/keeper/state'
 export { classify } from '../../server/yoto/outcome'
 export { StorageError } from '../../storage/errors'
 export { openFiles } from '../../storage/files'

@@ -48,7 +48,7 @@ export async function run({ code, seed, profile: name, onTrace, prepare }: RunOp
         revocationDeletesGrant: !!profile.revocationDeletesGrant && random.chance(0.2),
       },
       areFunctions: !!profile.areFunctions,
-      onTrace,
+      onTrace: onTrace && ((who, what, time) => onTrace(`${seconds(time)} ${who} ${what}`)),
     },
     (scheduler, random) => groundOf(kind, scheduler, random),
   )
@@ -82,16 +82,18 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   const wanted = fewest + random.below(most - fewest + 1)
   let isOver = false
 
-  const each = (rate: number | undefined, happen: () => void) => {
+  const each = (rate: number | undefined, happen: () => void, isFault = false) => {
     if (!rate) return
     const again = () =>
       scheduler.after((-Math.log(1 - random.next()) * 60_000) / rate, () => {
         if (isOver) return
+        if (isFault) judge.disturb()
         happen()
         again()
       })
     again()
   }
+  const eachFault = (rate: number | undefined, happen: () => void) => each(rate, happen, true)
   /** Processes that are there to be asked. */
   const any = (): Instance | undefined => {
     const there = instances.filter(({ isClosing }) => !isClosing)
@@ -107,17 +109,9 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   const forAWhile = (begin: () => void, end: () => void, longest: number) => () => {
     begin()
     scheduler.after(random.between(50, longest), () => {
+      judge.disturb()
       if (!isOver) end()
     })
-  }
-  const setAway = (away: boolean) => {
-    world.trace('store', away ? 'is away' : 'is back')
-    if (ground.setAway(away)) judge.wasOther()
-    if (away) judge.storeAwaySince ??= scheduler.now
-    else {
-      judge.storeAwaySince = undefined
-      judge.storeBackAt = scheduler.now
-    }
   }
   const user = () => random.pick(['ann', 'ann', 'ben'])
 
@@ -168,7 +162,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   each(20, () => {
     if (instances.length < wanted) world.start()
   })
-  each(profile.stops, () => {
+  eachFault(profile.stops, () => {
     const one = any()
     if (!one || one.process.isStopped) return
     world.trace(one.process.name, 'stands still')
@@ -176,26 +170,27 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
     scheduler.after(random.between(100, random.pick([3_000, 30_000, 300_000])), () => {
       if (one.process.isStopped) world.trace(one.process.name, 'goes on')
       one.process.goOn()
+      judge.disturb()
     })
   })
   if (profile.areFunctions) {
     each(12, () => any()?.process.stop(false))
   }
-  each(profile.clockJumps, () => {
+  eachFault(profile.clockJumps, () => {
     const one = any()
     if (!one) return
     world.clockHasJumped = true
     one.process.wallOffset += random.pick([-1, 1]) * random.between(1_000, random.pick([60_000, 86_400_000]))
   })
-  each(
+  eachFault(
     profile.storeAway,
     forAWhile(
-      () => setAway(true),
-      () => setAway(false),
+      () => world.setAway(true),
+      () => world.setAway(false),
       random.pick([2_000, 20_000, 120_000]),
     ),
   )
-  each(
+  eachFault(
     profile.storeFull,
     forAWhile(
       () => {
@@ -209,7 +204,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
       60_000,
     ),
   )
-  each(
+  eachFault(
     profile.storeLies,
     forAWhile(
       () => ground.setLies(0.5),
@@ -217,18 +212,13 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
       10_000,
     ),
   )
-  each(profile.storeEmptied, () => {
-    world.trace('store', 'is emptied')
-    world.noteStored()
-    ground.empty()
-    judge.emptied(profile.areFunctions ? Number.POSITIVE_INFINITY : 60_000)
-  })
-  each(profile.powerLosses, () => {
+  eachFault(profile.storeEmptied, () => world.emptyStore(profile.areFunctions ? Number.POSITIVE_INFINITY : 60_000))
+  eachFault(profile.powerLosses, () => {
     for (const one of [...instances]) world.crash(one)
     world.trace('store', 'power is lost')
     if (ground.loseUnflushed()) judge.rolledBack()
   })
-  each(profile.failovers, () => {
+  eachFault(profile.failovers, () => {
     world.trace('store', 'failover')
     if (ground.loseLease()) judge.leaseLostAt = scheduler.now
     if (ground.loseUnflushed()) judge.rolledBack()
@@ -240,7 +230,8 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
 
   await world.runFor(profile.turmoil)
   isOver = true
-  setAway(false)
+  judge.disturb()
+  world.setAway(false)
   ground.setFull(false)
   ground.setLies(0)
   for (const { process } of instances) process.goOn()

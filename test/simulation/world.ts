@@ -1,7 +1,9 @@
+import type { TokenRecord } from '../../server/keeper/records'
 import type { IssuedTokens } from '../../server/yoto/outcome'
+import type { HeldLease, Lease } from '../../storage'
 import type { Code, Surroundings } from './code'
 import type { Ground } from './ground'
-import { type Act, Judge, seconds } from './judge'
+import { type Act, Judge, type Said } from './judge'
 import { SimulatedProcess } from './process'
 import type { Random } from './random'
 import { Scheduler } from './scheduler'
@@ -12,11 +14,12 @@ export interface WorldParts {
   random: Random
   yoto: YotoOptions
   areFunctions: boolean
-  /** Called with every line of the trace. */
-  onTrace?(line: string): void
+  /** Hears of everything that happens. */
+  onTrace?(who: string, what: string, time: number): void
 }
 
 type Keeper = ReturnType<Code['createKeeper']>
+export type State = Parameters<Code['broken']>[0]
 
 /** One process with a keeper in it. */
 export interface Instance {
@@ -27,12 +30,17 @@ export interface Instance {
   /** Sign-ins that have been reported as not saved. */
   unsaved: Set<Act>
   isClosing: boolean
+  /** Nothing is asked of it before it has started (server/service.ts). */
+  hasStarted: Promise<void>
 }
 
 /** Processes on one ground, Yoto, and virtual time. */
 export class World {
   readonly scheduler = new Scheduler()
-  readonly judge = new Judge(() => this.scheduler.now)
+  readonly judge = new Judge(() => this.scheduler.now, {
+    token: () => this.ground.token(),
+    record: () => this.record(),
+  })
   readonly yoto: SimulatedYoto
   readonly instances: Instance[] = []
   /** Milliseconds that a part of an operation takes. */
@@ -43,7 +51,8 @@ export class World {
   calmSince = Number.POSITIVE_INFINITY
   clockHasJumped = false
   tokensGiven = 0
-  rotations = 0
+  /** Sees every state of every keeper. */
+  onState: (process: SimulatedProcess, state: State) => void = () => {}
   private started = 0
 
   constructor(
@@ -59,7 +68,15 @@ export class World {
   readonly ground: Ground
 
   trace(who: string, what: string): void {
-    this.parts.onTrace?.(`${seconds(this.scheduler.now)} ${who} ${what}`)
+    this.parts.onTrace?.(who, what, this.scheduler.now)
+  }
+
+  private record(): TokenRecord | undefined {
+    try {
+      return JSON.parse(this.ground.record() ?? '') ?? undefined
+    } catch {
+      return undefined // none, or torn
+    }
   }
 
   async runFor(duration: number): Promise<void> {
@@ -76,6 +93,8 @@ export class World {
       random,
       latency: () => this.latency(),
       trace: (who, what) => this.trace(who, what),
+      onEffect: () => this.noteStored(),
+      runsByItself: !areFunctions,
     })
     const lib = code(process.surroundings(this.ground.modules(process)))
     const { store, lease, watchInterval, removeLeftovers } = this.ground.open(process, lib)
@@ -84,7 +103,9 @@ export class World {
     const keeper = lib.createKeeper({
       config,
       store,
-      lease,
+      lease: watched(lease, () => {
+        process.checkedAt = this.scheduler.now
+      }),
       journal: { ...silentJournal, ...journal },
       clock: { wall: () => process.wall(), monotonic: () => process.monotonic() },
       yoto: {
@@ -95,11 +116,18 @@ export class World {
       watchInterval,
       isUnattended: !areFunctions,
       removeLeftovers,
+      observe: (state, isInTurn) => {
+        const what = lib.broken(state)
+        if (what) this.judge.violate(`${name}: ${what}`)
+        if (!isInTurn) this.judge.violate(`${name} changed its state out of turn`)
+        this.onState(process, state)
+      },
     })
-    const instance: Instance = { process, keeper, calls: new Set(), unsaved: new Set(), isClosing: false }
-    this.instances.push(instance)
     this.trace(name, 'starts')
-    void this.call(instance, 'start', () => keeper.start()).then(() => {
+    const hasStarted = keeper.start()
+    const instance: Instance = { process, keeper, calls: new Set(), unsaved: new Set(), isClosing: false, hasStarted }
+    this.instances.push(instance)
+    void this.call(instance, 'start', () => hasStarted).then(() => {
       if (!areFunctions) this.tickOn(instance)
     })
     return instance
@@ -119,6 +147,7 @@ export class World {
   }
 
   crash(instance: Instance): void {
+    this.judge.disturb()
     this.trace(instance.process.name, 'crashes')
     this.noteStored()
     instance.process.crash()
@@ -127,6 +156,7 @@ export class World {
 
   /** SIGTERM: 10 seconds to end what is under way. */
   end(instance: Instance): void {
+    this.judge.disturb()
     this.trace(instance.process.name, 'is to end')
     instance.isClosing = true
     instance.process.deliver(() => {
@@ -153,7 +183,7 @@ export class World {
   private call<T>(instance: Instance, what: string, work: () => Promise<T>): Promise<T> {
     const call = { what, since: this.scheduler.now }
     instance.calls.add(call)
-    return work().finally(() => instance.calls.delete(call))
+    return instance.hasStarted.then(work).finally(() => instance.calls.delete(call))
   }
 
   /** Where nothing runs between requests, what has come due is done before each of them (server/front/catch-up.ts). */
@@ -163,28 +193,34 @@ export class World {
 
   /** A tool asks for a token. @returns the family that it is of, or the code of the error */
   async askForToken(instance: Instance, minTtl?: number): Promise<Family | string> {
+    const since = this.scheduler.now
+    const said = (): Said => ({ process: instance.process, since, isUnsaved: !!instance.keeper.snapshot().notSaved })
     try {
       const access = await this.call(instance, 'token', async () => {
         await this.catchUp(instance)
         return instance.keeper.accessToken(minTtl)
       })
       this.tokensGiven++
-      return this.checkToken(instance, access.accessToken)
+      return this.checkToken(said(), access.accessToken, minTtl)
     } catch (error) {
-      return this.codeOf(instance, 'token', error)
+      const code = this.codeOf(instance, 'token', error)
+      if (code === 'signed_out' || code === 'needs_sign_in') this.judge.onNone(said(), code)
+      return code
     }
   }
 
-  private checkToken({ process }: Instance, accessToken: string): Family | string {
+  private checkToken(said: Said, accessToken: string, minTtl: number | undefined): Family | string {
+    const { process } = said
     const token = this.yoto.access(accessToken)
     if (!token) {
       this.judge.violate(`${process.name} gave out a token that Yoto never issued`)
       return 'unknown'
     }
     const { now } = this.scheduler
-    this.trace(process.name, `gives a token of ${token.family.name}`)
-    if (now >= token.expiresAt && !this.clockHasJumped) {
-      this.judge.violate(`${process.name} gave out a token that had run out`)
+    this.trace(process.name, `gives a token of ${token.of.value}`)
+    if (!this.clockHasJumped) {
+      if (now >= token.expiresAt) this.judge.violate(`${process.name} gave out a token that had run out`)
+      this.judge.onGiven(said, token, minTtl)
     }
     return token.family
   }
@@ -217,12 +253,13 @@ export class World {
       expiresIn: body.expires_in * 1000,
     }
     const sent = { wall: process.wall(), monotonic: process.monotonic() }
-    this.scheduler.after(this.parts.random.between(20, 200), () =>
+    this.scheduler.after(this.yoto.way(), () =>
       process.deliver(() => {
         void this.call(instance, 'sign in', () => keeper.signIn(tokens, sent)).then(
           () => {
             if (keeper.snapshot().notSaved) instance.unsaved.add(act)
             else this.judge.end(act, 'done')
+            this.trace(process.name, `has signed in ${family.name}`)
           },
           (error) => {
             this.codeOf(instance, 'sign in', error)
@@ -234,14 +271,17 @@ export class World {
   }
 
   async signOut(instance: Instance): Promise<void> {
-    const act = this.judge.begin('sign out', null, instance.process)
-    this.trace(instance.process.name, 'somebody signs out')
+    const { process } = instance
+    const act = this.judge.begin('sign out', null, process)
+    this.trace(process.name, 'somebody signs out')
     try {
       await this.call(instance, 'sign out', async () => {
         await this.catchUp(instance)
         return instance.keeper.signOut()
       })
       this.judge.end(act, 'done')
+      this.trace(process.name, 'has signed out')
+      this.judge.onSignedOut({ process, since: act.begunAt, isUnsaved: false }, (token) => this.yoto.find(token))
     } catch (error) {
       this.codeOf(instance, 'sign out', error)
       this.judge.end(act, 'uncertain')
@@ -254,6 +294,7 @@ export class World {
     const isStorage = name === 'StorageError' && what === 'sign out' // DESIGN's shape is made of it by the route
     if (name !== 'KeeperError' && !isStorage)
       this.judge.violate(`${process.name} ${what} threw ${name} ${code ?? ''} ${message}`)
+    this.trace(process.name, `cannot ${what}: ${code ?? message}`)
     return code ?? message
   }
 
@@ -273,12 +314,33 @@ export class World {
     this.judge.end(act, 'done')
   }
 
+  // --- what happens to the store ---------------------------------------------------------------------------------------
+
+  setAway(away: boolean): void {
+    const { judge, scheduler } = this
+    this.trace('store', away ? 'is away' : 'is back')
+    if (this.ground.setAway(away)) judge.wasOther()
+    if (away) judge.storeAwaySince ??= scheduler.now
+    else {
+      judge.storeAwaySince = undefined
+      judge.storeBackAt = scheduler.now
+    }
+  }
+
+  /** @param notice milliseconds within which everybody has seen what was done before */
+  emptyStore(notice: number): void {
+    this.trace('store', 'is emptied')
+    this.noteStored()
+    this.ground.empty()
+    this.judge.emptied(notice)
+  }
+
   // --- watching ------------------------------------------------------------------------------------------------------
 
   /** To be called before anything is taken away: what has been stored is known. */
   noteStored(): void {
     const token = this.ground.token()?.trim()
-    if (token) this.judge.stored.add(token)
+    if (token) this.judge.wasStored.add(token)
   }
 
   /** A sign-in that was held in memory is saved by now, or has yielded. */
@@ -293,6 +355,21 @@ export class World {
       }
       unsaved.clear()
     }
+  }
+}
+
+/** @param checked hears of every check that found the lease still held, at the moment of its answer */
+function watched(lease: Lease, checked: () => void): Lease {
+  const watch = (held: HeldLease): HeldLease => ({ ...held, check: () => held.check().then(checked) })
+  return {
+    acquire: async (options) => {
+      const held = await lease.acquire(options)
+      return held && watch(held)
+    },
+    tryAcquire: async () => {
+      const held = await lease.tryAcquire()
+      return held && watch(held)
+    },
   }
 }
 

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import type { Answer } from '../../server/yoto/request'
 import type { Judge } from './judge'
 import type { SimulatedProcess } from './process'
@@ -15,7 +16,11 @@ export interface Family {
 
 export interface RefreshToken {
   value: string
+  fingerprint: string
   family: Family
+  issuedAt: number
+  /** Who has heard that it is not accepted, and when. */
+  refusedTo: Map<SimulatedProcess, number>
   /** What it was replaced by, and in answer to whom. */
   replaced?: { at: number; by: Refresh; next: RefreshToken }
 }
@@ -62,8 +67,10 @@ const TIME_LIMIT = 5_000
 /** Yoto's authorization server: rotation, reuse detection with its leeway, revocation. */
 export class SimulatedYoto {
   readonly families: Family[] = []
+  /** Milliseconds that a request or an answer is on its way. */
+  way: () => number = () => this.random.between(20, 200)
   private readonly refreshTokens = new Map<string, RefreshToken>()
-  private readonly accessTokens = new Map<string, { family: Family; expiresAt: number }>()
+  private readonly accessTokens = new Map<string, AccessToken>()
   /** What goes wrong with the next request, if anything. */
   nextFault: () => YotoFault | undefined = () => undefined
   /** What lies in the store. */
@@ -74,7 +81,7 @@ export class SimulatedYoto {
     readonly options: YotoOptions,
     private readonly scheduler: Scheduler,
     private readonly random: Random,
-    private readonly judge: Pick<Judge, 'onReuse' | 'onRevoked' | 'onRotated'>,
+    private readonly judge: Pick<Judge, 'onSend' | 'onReuse' | 'onRevoked'>,
     private readonly trace: (who: string, what: string) => void,
   ) {}
 
@@ -90,7 +97,7 @@ export class SimulatedYoto {
   }
 
   /** What an access token is good for. */
-  access(accessToken: string): { family: Family; expiresAt: number } | undefined {
+  access(accessToken: string): AccessToken | undefined {
     return this.accessTokens.get(accessToken)
   }
 
@@ -100,11 +107,15 @@ export class SimulatedYoto {
     const token = this.refreshTokens.get(value)
     const refresh: Refresh = { sender, sentAt: this.scheduler.now, knewAsOf: sender.knowsAsOf }
     const fault = this.nextFault()
+    if (token) this.judge.onSend(token, refresh, fault)
     this.trace(sender.name, `yoto refresh ${value}${fault ? ` (${fault})` : ''}`)
     return this.exchange(sender, fault, refresh, () => {
-      if (!token) return refusal('Unknown or invalid refresh token.')
+      if (!token) return REFUSAL
       if (fault === 'invalid_client') return json(401, { error: 'invalid_client' })
       return this.rotate(token, refresh, fault === 'no refresh token')
+    }).then((answer) => {
+      if (answer === REFUSAL) token?.refusedTo.set(sender, this.scheduler.now)
+      return answer
     })
   }
 
@@ -139,7 +150,7 @@ export class SimulatedYoto {
         })
       const after = (delay: number, what: () => Answer, heard: Refresh['heard'] = 'nothing') =>
         scheduler.after(delay, () => answer(what(), heard))
-      const way = random.between(20, 200)
+      const way = this.way()
       after(TIME_LIMIT, () => ({ kind: 'lost', reason: 'no answer within 5 seconds', timeout: true }))
       switch (fault) {
         case 'not sent':
@@ -158,7 +169,7 @@ export class SimulatedYoto {
       const arrival = fault === 'late' ? random.between(4_000, 9_000) : way
       scheduler.after(arrival, () => {
         const what = effect()
-        const back = random.between(20, 200)
+        const back = this.way()
         if (fault === 'lost after') {
           if (random.chance(0.5)) after(back, () => lost)
         } else if (fault === '500 after') after(back, () => ({ kind: 'answer', status: 500, text: 'oops' }))
@@ -170,20 +181,20 @@ export class SimulatedYoto {
 
   private rotate(token: RefreshToken, refresh: Refresh, keepsToken: boolean): Answer {
     const { family } = token
-    if (family.endedBy) return refusal('Unknown or invalid refresh token.')
+    if (family.endedBy) return REFUSAL
     const { replaced } = token
     if (replaced) {
       const isLast = !replaced.next.replaced
       if (!isLast || this.scheduler.now - replaced.at > this.options.leeway) {
-        this.trace('yoto', `reuse of ${token.value}: ${family.name} ends`)
         family.endedBy = this.judge.onReuse(token, refresh)
-        return refusal('Unknown or invalid refresh token.')
+        this.trace('yoto', `reuse of ${token.value}: ${family.name} ends (${family.endedBy})`)
+        return REFUSAL
       }
     }
     if (keepsToken) return json(200, { ...this.answerFor(token), refresh_token: undefined })
     const next = this.add(family)
     token.replaced = { at: this.scheduler.now, by: refresh, next }
-    this.judge.onRotated(token)
+    this.trace('yoto', `${token.value} becomes ${next.value}`)
     return json(200, this.answerFor(next))
   }
 
@@ -194,22 +205,33 @@ export class SimulatedYoto {
     for (const one of ended) {
       if (one.endedBy) continue
       one.endedBy = this.judge.onRevoked(one, family, by, stored)
+      this.trace('yoto', `${one.name} ends (${one.endedBy})`)
     }
   }
 
   private add(family: Family): RefreshToken {
-    const token = { value: `r${family.name.slice(1)}.${family.tokens.length + 1}`, family }
+    const value = `r${family.name.slice(1)}.${family.tokens.length + 1}`
+    const fingerprint = hash('sha256', value)
+    const token = { value, fingerprint, family, issuedAt: this.scheduler.now, refusedTo: new Map() }
     family.tokens.push(token)
     this.refreshTokens.set(token.value, token)
     return token
   }
 
-  private answerFor({ value, family }: RefreshToken): TokenBody {
+  private answerFor(token: RefreshToken): TokenBody {
+    const { value, family } = token
     const { lifetime } = this.options
     const access_token = `${this.accessTokens.size + 1}.${btoa(JSON.stringify({ sub: family.user }))}.${value}`
-    this.accessTokens.set(access_token, { family, expiresAt: this.scheduler.now + lifetime })
+    this.accessTokens.set(access_token, { of: token, family, expiresAt: this.scheduler.now + lifetime })
     return { access_token, refresh_token: value, expires_in: lifetime / 1000, token_type: 'Bearer' }
   }
+}
+
+/** What an access token is good for, and the refresh token that came with it. */
+export interface AccessToken {
+  of: RefreshToken
+  family: Family
+  expiresAt: number
 }
 
 export interface TokenBody {
@@ -225,6 +247,4 @@ function json(status: number, body: unknown): Answer & { kind: 'answer' } {
   return { kind: 'answer', status, text: JSON.stringify(body) }
 }
 
-function refusal(description: string): Answer {
-  return json(403, { error: 'invalid_grant', error_description: description })
-}
+const REFUSAL = json(403, { error: 'invalid_grant', error_description: 'Unknown or invalid refresh token.' })
