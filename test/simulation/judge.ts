@@ -204,7 +204,9 @@ export class Judge {
     const left = expiresAt - now()
     const life = expiresAt - of.issuedAt
     const violate = (what: string) => this.violateOnce(process, `gave out a token of ${of.value} ${what}`)
-    if (!isUnsaved && !this.wasStored.has(of.value)) violate('that was not saved, and said nothing of it')
+    // What another store in the place of ours has taken is not seen here.
+    const wasOther = this.storeAwaySince !== undefined || Math.max(this.emptiedAt, this.rolledBackAt) >= of.issuedAt
+    if (!isUnsaved && !wasOther && !this.wasStored.has(of.value)) violate('that was not saved, and said nothing of it')
     const canHear = !this.wasAwaySince(now() - NOTICE) && now() - process.wentOnAt > NOTICE
     if (!isUnsaved && canHear && !this.wanted(now() - NOTICE).has(family)) violate('which is over')
     if (this.isWithin(LONGEST_PAUSE, this.disturbedAt)) return
@@ -226,6 +228,7 @@ export class Judge {
 
   /** A sign-out is reported as done. */
   onSignedOut({ process, since }: Said, find: (token: string) => RefreshToken | undefined): void {
+    if (this.storeAwaySince !== undefined) return
     const stored = this.stored.token()?.trim()
     const family = stored === undefined ? undefined : find(stored)?.family
     const isOld = family && this.acts.every(({ wanted, endedAt }) => wanted !== family || endedAt < since)
