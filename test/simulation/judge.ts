@@ -167,7 +167,9 @@ export class Judge {
     if (sender.checkedAt !== this.now()) violate('without having checked its lease')
     if (token.refusedTo.has(sender)) violate('though it had heard that it is refused')
     const record = this.stored.record()
-    const isLate = isStale(refresh) || this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
+    const isOther = this.storeAwaySince !== undefined // what is seen is the empty folder beneath
+    const isLate =
+      isOther || isStale(refresh) || this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
     if (!isLate) {
       if (record?.intent?.fingerprint !== token.fingerprint) violate('without an intent')
       if (record?.refusals?.some(({ fingerprint }) => fingerprint === token.fingerprint)) violate('noted as refused')
