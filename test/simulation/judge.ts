@@ -204,7 +204,9 @@ export class Judge {
     const left = expiresAt - now()
     const life = expiresAt - of.issuedAt
     const violate = (what: string) => this.violateOnce(process, `gave out a token of ${of.value} ${what}`)
-    if (!isUnsaved && !this.wasStored.has(of.value)) violate('that was not saved, and said nothing of it')
+    // What is written while another store is in the place of ours is not seen here.
+    const isSeen = this.wasStored.has(of.value) || this.wasAwaySince(of.issuedAt)
+    if (!isUnsaved && !isSeen) violate('that was not saved, and said nothing of it')
     const canHear = !this.wasAwaySince(now() - NOTICE) && now() - process.wentOnAt > NOTICE
     if (!isUnsaved && canHear && !this.wanted(now() - NOTICE).has(family)) violate('which is over')
     if (this.isWithin(LONGEST_PAUSE, this.disturbedAt)) return
@@ -226,6 +228,7 @@ export class Judge {
 
   /** A sign-out is reported as done. */
   onSignedOut({ process, since }: Said, find: (token: string) => RefreshToken | undefined): void {
+    if (this.wasAwaySince(since)) return
     const stored = this.stored.token()?.trim()
     const family = stored === undefined ? undefined : find(stored)?.family
     const isOld = family && this.acts.every(({ wanted, endedAt }) => wanted !== family || endedAt < since)
@@ -283,9 +286,14 @@ export class Judge {
     return this.storeAwaySince !== undefined || this.storeBackAt > time
   }
 
-  onRevoked(family: Family, asked: Family, by: SimulatedProcess): string {
+  /** @param stored what lay in the store when the revocation was sent: of that everybody can know */
+  onRevoked(family: Family, asked: Family, by: SimulatedProcess, stored: Family | undefined): string {
     // Of a sign-in that is only on its way nobody can know.
-    if (family !== asked && this.acts.some((act) => act.wanted === family && act.endedAt > this.now() - 1_000)) {
+    if (
+      family !== asked &&
+      family !== stored &&
+      this.acts.some((act) => act.wanted === family && act.endedAt > this.now() - 1_000)
+    ) {
       return this.force('the grant was deleted while another sign-in was under way')
     }
     const wanted = this.wanted()

@@ -73,6 +73,8 @@ export class SimulatedYoto {
   private readonly accessTokens = new Map<string, AccessToken>()
   /** What goes wrong with the next request, if anything. */
   nextFault: () => YotoFault | undefined = () => undefined
+  /** What lies in the store. */
+  storedToken: () => string | undefined = () => undefined
   sends = 0
 
   constructor(
@@ -99,6 +101,11 @@ export class SimulatedYoto {
     return this.accessTokens.get(accessToken)
   }
 
+  /** The access token that came last with that refresh token. */
+  accessWith(refreshToken: string): string | undefined {
+    return [...this.accessTokens].findLast(([, { of }]) => of.value === refreshToken)?.[0]
+  }
+
   /** POST /oauth/token, as the process sees it. */
   refresh(sender: SimulatedProcess, value: string): Promise<Answer> {
     this.sends++
@@ -120,10 +127,11 @@ export class SimulatedYoto {
   /** POST /oauth/revoke, as the process sees it. */
   async revoke(sender: SimulatedProcess, value: string): Promise<boolean> {
     const fault = this.nextFault()
+    const stored = this.refreshTokens.get(this.storedToken() ?? '')?.family
     this.trace(sender.name, `yoto revoke ${value}${fault ? ` (${fault})` : ''}`)
     const answer = await this.exchange(sender, fault, undefined, () => {
       const family = this.refreshTokens.get(value)?.family
-      if (family) this.end(family, sender)
+      if (family) this.end(family, sender, stored)
       return json(200, {})
     })
     return answer.kind === 'answer' && answer.status === 200
@@ -195,13 +203,13 @@ export class SimulatedYoto {
     return json(200, this.answerFor(next))
   }
 
-  private end(family: Family, by: SimulatedProcess): void {
+  private end(family: Family, by: SimulatedProcess, stored: Family | undefined): void {
     const ended = this.options.revocationDeletesGrant
       ? this.families.filter(({ user, endedBy }) => user === family.user && !endedBy)
       : [family]
     for (const one of ended) {
       if (one.endedBy) continue
-      one.endedBy = this.judge.onRevoked(one, family, by)
+      one.endedBy = this.judge.onRevoked(one, family, by, stored)
       this.trace('yoto', `${one.name} ends (${one.endedBy})`)
     }
   }
