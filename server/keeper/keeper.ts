@@ -108,7 +108,7 @@ export function createKeeper(parts: KeeperParts): Keeper {
 
   return {
     async start() {
-      await turns.nextLong(look.takeOver).then(look.closeRecord, () => {})
+      await turns.nextLong(async () => look.closeRecord(await look.takeOver())).catch(() => {})
       const { unusable } = snapshotOf(moment)
       if (unusable) look.noteProblem('unusable', unusable)
       await turns.nextLong(debts.probe)

@@ -204,9 +204,9 @@ export class Judge {
     const left = expiresAt - now()
     const life = expiresAt - of.issuedAt
     const violate = (what: string) => this.violateOnce(process, `gave out a token of ${of.value} ${what}`)
-    // What is written while another store is in the place of ours is not seen here.
-    const isSeen = this.wasStored.has(of.value) || this.wasAwaySince(of.issuedAt)
-    if (!isUnsaved && !isSeen) violate('that was not saved, and said nothing of it')
+    // What another store in the place of ours has taken is not seen here.
+    const wasOther = this.storeAwaySince !== undefined || Math.max(this.emptiedAt, this.rolledBackAt) >= of.issuedAt
+    if (!isUnsaved && !wasOther && !this.wasStored.has(of.value)) violate('that was not saved, and said nothing of it')
     const canHear = !this.wasAwaySince(now() - NOTICE) && now() - process.wentOnAt > NOTICE
     if (!isUnsaved && canHear && !this.wanted(now() - NOTICE).has(family)) violate('which is over')
     if (this.isWithin(LONGEST_PAUSE, this.disturbedAt)) return
