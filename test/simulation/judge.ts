@@ -230,7 +230,7 @@ export class Judge {
 
   /** A sign-out is reported as done. */
   onSignedOut({ process, since }: Said, find: (token: string) => RefreshToken | undefined): void {
-    if (this.storeAwaySince !== undefined) return
+    if (this.wasAwaySince(since)) return
     const stored = this.stored.token()?.trim()
     const family = stored === undefined ? undefined : find(stored)?.family
     const isOld = family && this.acts.every(({ wanted, endedAt }) => wanted !== family || endedAt < since)

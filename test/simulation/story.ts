@@ -13,9 +13,10 @@ import { YOTO_FAULTS, type YotoFault } from './yoto'
 //
 //   yoto 1h leeway 10s            how long access tokens live, and a replaced refresh token is still accepted; before everything else
 //   signed in                     somebody has signed in before the story begins
-//   start a b | crash a | end a   end: SIGTERM
+//   start a | crash a | end a     end: SIGTERM
 //   stop a | go on a              its machine stands still, and goes on
-//   token at a | renew at a | refresh at a | sign in at a [as ben] | sign out at a
+//   token at a | refresh at a | sign in at a [as ben] | sign out at a
+//   renew at a [for r1.1]         Yoto's API has refused the current access token, or the one that came with r1.1
 //   next answer lost after        what becomes of the next request to Yoto, by YOTO_FAULTS; several: with commas
 //   store away | back | full | has room | emptied
 //   writes fail though they arrive | writes succeed
@@ -74,7 +75,9 @@ class Teller {
       for (const command of line.split(' + ')) await this.run(command.trim())
       await this.settle()
     }
-    return withoutProbes(this.lines).map(({ at, text }) => `  ${at === undefined ? '' : `${clock(at)} `}${text}`)
+    return folded(withoutProbes(this.lines)).map(
+      ({ at, text }) => `  ${at === undefined ? '' : `${clock(at)} `}${text}`,
+    )
   }
 
   private async run(command: string): Promise<void> {
@@ -105,13 +108,13 @@ class Teller {
 
   private readonly commands: [RegExp, (a: string, b: string, c: string) => void][] = [
     [/^yoto (\w+) leeway (\w+)$/, (lifetime, leeway) => this.setYoto(duration(lifetime), duration(leeway))],
-    [/^start (.+)$/, (names) => this.each(names, (name) => void this.there().start(name))],
-    [/^crash (.+)$/, (names) => this.each(names, (name) => this.there().crash(this.instance(name)))],
-    [/^end (.+)$/, (names) => this.each(names, (name) => this.there().end(this.instance(name)))],
-    [/^stop (.+)$/, (names) => this.each(names, (name) => this.instance(name).process.stop(false))],
-    [/^go on (.+)$/, (names) => this.each(names, (name) => this.instance(name).process.goOn())],
+    [/^start (\w+)$/, (name) => void this.there().start(name)],
+    [/^crash (\w+)$/, (name) => this.there().crash(this.instance(name))],
+    [/^end (\w+)$/, (name) => this.there().end(this.instance(name))],
+    [/^stop (\w+)$/, (name) => this.setStopped(this.instance(name).process, true)],
+    [/^go on (\w+)$/, (name) => this.setStopped(this.instance(name).process, false)],
     [/^token at (\w+)$/, (name) => void this.there().askForToken(this.instance(name))],
-    [/^renew at (\w+)$/, (name) => void this.there().renew(this.instance(name))],
+    [/^renew at (\w+)(?: for (\S+))?$/, (name, token) => this.renew(name, token)],
     [/^refresh at (\w+)$/, (name) => void this.there().refreshNow(this.instance(name))],
     [/^sign in at (\w+)(?: as (\w+))?$/, (name, user) => this.there().signIn(this.instance(name), user ?? 'ann')],
     [/^sign out at (\w+)$/, (name) => void this.there().signOut(this.instance(name))],
@@ -127,8 +130,15 @@ class Teller {
     [/^status$/, () => this.tellStatus()],
   ]
 
-  private each(names: string, happen: (name: string) => void): void {
-    for (const name of names.split(' ')) happen(name)
+  private setStopped(process: SimulatedProcess, isStopped: boolean): void {
+    this.there().trace(process.name, isStopped ? 'stands still' : 'goes on')
+    if (isStopped) process.stop(false)
+    else process.goOn()
+  }
+
+  private renew(name: string, refreshToken: string | undefined): void {
+    const world = this.there()
+    void world.renew(this.instance(name), refreshToken ? world.yoto.accessWith(refreshToken) : undefined)
   }
 
   private setYoto(lifetime: number, leeway: number): void {
@@ -153,7 +163,9 @@ class Teller {
 
   private jump(name: string, by: number): void {
     this.there().clockHasJumped = true
-    this.instance(name).process.wallOffset += by
+    const { process } = this.instance(name)
+    process.wallOffset += by
+    this.there().trace(name, `has a clock that shows ${clock(process.wall() - EPOCH)}`)
   }
 
   /** Until everybody who has asked has been answered, and what follows at once has been done. */
@@ -162,9 +174,14 @@ class Teller {
     const { world } = this
     const end = world.scheduler.now + LONGEST_WAIT
     const isOpen = () =>
-      world.instances.some(({ calls, isClosing, process }) => !process.isStopped && (calls.size > 0 || isClosing))
-    do await world.runFor(QUIET)
-    while (isOpen() && world.scheduler.now < end)
+      world.instances.some(({ calls, isClosing, process, unsaved }) => {
+        const isSigningIn = world.judge.acts.some(
+          (act) => act.by === process && act.state === 'open' && !unsaved.has(act),
+        )
+        return !process.isStopped && (calls.size > 0 || isClosing || isSigningIn)
+      })
+    await world.runFor(0)
+    while (isOpen() && world.scheduler.now < end) await world.runFor(STEP)
   }
 
   private there(): World {
@@ -246,7 +263,7 @@ class Teller {
   }
 
   private onState(process: SimulatedProcess, state: State): void {
-    const words = `now has ${this.stateInWords(process, state)}`
+    const words = `now has ${this.stateInWords(state)}`
     const key = `${process.name} state`
     if (this.last.get(key) === words) return
     this.last.set(key, words)
@@ -254,8 +271,8 @@ class Teller {
     this.tellLine(process.name, words)
   }
 
-  private stateInWords(process: SimulatedProcess, { kept, unsaved, store, trouble, debts }: State): string {
-    const until = (time: number) => ` until ${clock(time - process.wall() + this.there().scheduler.now)}`
+  private stateInWords({ kept, unsaved, store, trouble, debts }: State): string {
+    const until = (time: number) => ` until ${clock(time - EPOCH)}`
     const parts: string[] = []
     if (kept.is === 'unread') parts.push('read nothing yet')
     else if (kept.is === 'nothing') parts.push('no sign-in')
@@ -316,8 +333,8 @@ interface Line {
   text: string
 }
 
-/** Milliseconds of silence after which a command is over. */
-const QUIET = 250
+/** Milliseconds between two looks at whether everybody has been answered. */
+const STEP = 10
 
 /** Nothing happens by chance. */
 const unmoved: Random = {
@@ -362,8 +379,32 @@ function inSeconds(time: number): string {
   return `${Math.round(time / 100) / 10} s`
 }
 
+/** What follows one another again and again is told once. */
+function folded(lines: Line[]): Line[] {
+  const told: Line[] = []
+  const isSame = (a: number, b: number, length: number) =>
+    Array.from({ length }, (_, at) => at).every((at) => lines[a + at]?.text === lines[b + at]?.text)
+  for (let at = 0; at < lines.length; at++) {
+    told.push(lines[at] as Line)
+    for (let length = 1; length <= 12 && length <= at + 1; length++) {
+      const from = at + 1 - length
+      let times = 0
+      while (at + length < lines.length && isSame(from, at + 1, length)) {
+        times++
+        at += length
+      }
+      if (times > 0) {
+        told.push({ text: `… and again${times > 1 ? ` ${times} times` : ''}` })
+        break
+      }
+    }
+  }
+  return told
+}
+
 /** h:mm:ss.mmm */
 function clock(time: number): string {
+  if (time < 0) return `-${clock(-time)}`
   const all = Math.round(time)
   const pad = (value: number, digits: number) => String(Math.floor(value)).padStart(digits, '0')
   return `${pad(all / 3_600_000, 1)}:${pad((all / 60_000) % 60, 2)}:${pad((all / 1000) % 60, 2)}.${pad(all % 1000, 3)}`

@@ -225,13 +225,19 @@ export class World {
     return token.family
   }
 
-  async renew(instance: Instance): Promise<void> {
-    const { set } = instance.keeper.snapshot()
-    if (!set) return
-    await this.call(instance, 'renew', async () => {
-      await this.catchUp(instance)
-      return instance.keeper.renew(set)
-    }).catch((error) => this.codeOf(instance, 'renew', error))
+  /** A tool's token was refused by Yoto's API. */
+  async renew(instance: Instance, accessToken = instance.keeper.snapshot().set?.accessToken): Promise<void> {
+    if (!accessToken) return
+    try {
+      const access = await this.call(instance, 'renew', async () => {
+        await this.catchUp(instance)
+        return instance.keeper.renew({ accessToken })
+      })
+      const token = access && this.yoto.access(access.accessToken)
+      this.trace(instance.process.name, token ? `gives another token, of ${token.of.value}` : 'has no other token')
+    } catch (error) {
+      this.codeOf(instance, 'renew', error)
+    }
   }
 
   async refreshNow(instance: Instance): Promise<void> {

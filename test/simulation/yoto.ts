@@ -101,6 +101,11 @@ export class SimulatedYoto {
     return this.accessTokens.get(accessToken)
   }
 
+  /** The access token that came last with that refresh token. */
+  accessWith(refreshToken: string): string | undefined {
+    return [...this.accessTokens].findLast(([, { of }]) => of.value === refreshToken)?.[0]
+  }
+
   /** POST /oauth/token, as the process sees it. */
   refresh(sender: SimulatedProcess, value: string): Promise<Answer> {
     this.sends++
