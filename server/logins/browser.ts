@@ -1,13 +1,13 @@
 import { isStorageError } from '../../storage'
 import type { Config } from '../config'
 import { randomHex } from '../hex'
+import type { Clock } from '../keeper/clock'
+import type { Journal } from '../keeper/journal'
+import type { Keeper } from '../keeper/keeper'
+import { fingerprintOf } from '../keeper/token-set'
 import { authorizationUrl, exchangeCode } from '../yoto/authorization-code'
 import { oauthError } from '../yoto/outcome'
-import type { Clock } from './clock'
-import type { Journal } from './journal'
-import type { Keeper } from './keeper'
-import { type BrowserLogin, hasEnded, isBrowser, type LoginOutcome, type PendingLogins } from './pending-logins'
-import { fingerprintOf } from './token-set'
+import { type BrowserLogin, hasEnded, isBrowser, type LoginOutcome, type PendingLogins } from './pending'
 
 /** Milliseconds that a person has at Yoto. */
 export const BROWSER_LOGIN_LIFETIME = 600_000

@@ -1,9 +1,8 @@
 import { renderSVG } from 'uqr'
-import { isKeyMissing } from '../access/access'
 import type { Config } from '../config'
+import type { Keeper, Snapshot } from '../keeper/keeper'
+import type { DeviceLogins } from '../logins/device'
 import { isUnattended } from '../platform'
-import type { DeviceLogins } from './device-logins'
-import type { Keeper, Snapshot } from './keeper'
 import { type Standing, standingOf } from './standing'
 
 export interface Status extends Standing {
@@ -74,13 +73,4 @@ function storageOf(config: Config, place: string, now: Snapshot): Status['storag
     persistent: config.storageWarning === undefined,
     warning: problem?.message ?? config.storageWarning,
   }
-}
-
-/** What `GET /api/ready` says. Being signed out is no reason. */
-export function readinessOf(config: Config, keeper: Keeper): { ready: true } | { ready: false; reason: string } {
-  const { notSaved, storage } = keeper.snapshot()
-  if (!config.clientId || isKeyMissing(config)) return { ready: false, reason: 'not_configured' }
-  if (notSaved) return { ready: false, reason: 'not_saved' }
-  if (storage) return { ready: false, reason: 'storage_unavailable' }
-  return { ready: true }
 }

@@ -2,11 +2,11 @@ import type { HeldLease, Lease } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { randomHex } from '../hex'
+import type { Clock } from '../keeper/clock'
+import type { Journal } from '../keeper/journal'
+import type { Keeper } from '../keeper/keeper'
 import { type PollOutcome, pollDeviceCode, requestDeviceCode } from '../yoto/device-code'
-import type { Clock } from './clock'
-import type { Journal } from './journal'
-import type { Keeper } from './keeper'
-import { type DeviceLogin, hasEnded, isDevice, type LoginOutcome, type PendingLogins } from './pending-logins'
+import { type DeviceLogin, hasEnded, isDevice, type LoginOutcome, type PendingLogins } from './pending'
 
 /** Milliseconds. */
 const SLOWER = 5_000

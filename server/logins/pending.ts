@@ -2,9 +2,9 @@ import * as v from 'valibot'
 import type { TokenStore } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
+import { type Clock, wallTimeOf } from '../keeper/clock'
+import { type Keeper, notConfigured } from '../keeper/keeper'
 import { parseJson } from '../yoto/outcome'
-import { type Clock, wallTimeOf } from './clock'
-import { type Keeper, notConfigured } from './keeper'
 
 /** Milliseconds for which a late question still hears how a sign-in ended. */
 const OUTCOME_KEPT = 600_000

@@ -1,6 +1,6 @@
 import type { Config } from '../config'
+import { notConfigured, type Snapshot } from '../keeper/keeper'
 import { isUnattended } from '../platform'
-import { notConfigured, type Snapshot } from './keeper'
 
 /** How it stands with the sign-in. */
 export interface Standing {
