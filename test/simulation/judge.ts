@@ -12,6 +12,8 @@ export interface Act {
   /** `done` and durable at `endedAt`; `open` until then; `uncertain` where it may or may not have come about, for good. */
   state: 'open' | 'done' | 'uncertain'
   endedAt: number
+  /** It was reported as not saved: what is begun later comes after it, saved or not (rule 8). */
+  heldAt?: number
 }
 
 /** What the store holds. */
@@ -50,7 +52,9 @@ export class Judge {
   /** Since when the store cannot be reached, and when it was back. */
   storeAwaySince?: number
   storeBackAt = Number.NEGATIVE_INFINITY
-  storeWasAwayFor = 0
+  isFull = false
+  /** Milliseconds within which every process has seen what another has done, and acts on it. */
+  noticesWithin = 0
   /** Refresh tokens that have been seen in the store. */
   readonly wasStored = new Set<string>()
   /** When a refresh token was last put there by hand. */
@@ -140,7 +144,7 @@ export class Judge {
         (later) =>
           later.state === 'done' &&
           later !== act &&
-          later.begunAt >= act.endedAt &&
+          later.begunAt >= (act.heldAt ?? act.endedAt) &&
           later.endedAt <= (later.by ? asOf : byHandAsOf),
       )
     const outcomes = new Set(this.acts.filter((act) => !isOver(act)).map(({ wanted }) => wanted))
@@ -167,8 +171,7 @@ export class Judge {
     if (sender.checkedAt !== this.now()) violate('without having checked its lease')
     if (token.refusedTo.has(sender)) violate('though it had heard that it is refused')
     const record = this.stored.record()
-    const isLate = isStale(refresh) || this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
-    if (!isLate) {
+    if (!isStale(refresh) && !this.isOtherStore()) {
       if (record?.intent?.fingerprint !== token.fingerprint) violate('without an intent')
       if (record?.refusals?.some(({ fingerprint }) => fingerprint === token.fingerprint)) violate('noted as refused')
     }
@@ -189,6 +192,14 @@ export class Judge {
     const pause = sentAt - last.refresh.sentAt
     const longest = Math.min(1_000 * 2 ** failures, 300_000) + 30_000
     if (pause > longest) this.violateOnce(sender, `waited ${seconds(pause)} s after ${failures} failures in a row`)
+  }
+
+  /** What lies in the store now need not be what was written. */
+  private isOtherStore(): boolean {
+    return (
+      this.wasAwaySince(this.now() - 10_000) ||
+      this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
+    )
   }
 
   /** @returns whether one of these was less than so many ms ago */
@@ -220,10 +231,26 @@ export class Judge {
   /** Nobody is signed in, it said. */
   onNone({ process, since, isUnsaved }: Said, code: string): void {
     if (isUnsaved || process.wentOnAt >= since || this.wasAwaySince(since)) return
-    const wanted = [...this.wanted(since, since - NOTICE)]
+    // A token that was put there by hand is believed at the second look.
+    if (this.acts.some(({ by, endedAt }) => !by && endedAt > since - NOTICE)) return
+    const wanted = [...this.wanted(since)]
     const names = wanted.map((family) => family?.name ?? 'nobody').join(' or ')
     const isRight = code === 'signed_out' ? wanted.includes(null) : wanted.some((family) => family?.endedBy)
     if (!isRight) this.violateOnce(process, `said ${code} while ${names} is signed in`)
+  }
+
+  /** The record has changed: what tells of the stored token is not to be replaced by what tells of another. */
+  onRecord(
+    process: SimulatedProcess,
+    knewAsOf: number,
+    stored: RefreshToken | undefined,
+    before: TokenRecord | undefined,
+    after: TokenRecord | undefined,
+  ): void {
+    if (!stored || !after || after.signed_out || this.now() - knewAsOf > LEASE_LASTS) return
+    if (before?.fingerprint !== stored.fingerprint || after.fingerprint === stored.fingerprint) return
+    if (this.isOtherStore() || process.wentOnAt >= process.checkedAt) return
+    this.violateOnce(process, `wrote over the record of ${stored.value}, which is stored`)
   }
 
   /** A sign-out is reported as done. */
@@ -236,13 +263,24 @@ export class Judge {
   }
 
   /** A token came back that had been replaced: why that could not be helped, or a violation. */
-  onReuse(token: RefreshToken, refresh: Refresh): string {
+  onReuse(token: RefreshToken, refresh: Refresh, leeway: number): string {
+    this.checkRepeated(token, refresh, leeway)
     const reason = this.whyForced(token, refresh)
     if (!reason) {
       this.violate(`${refresh.sender.name} sent ${token.value}, which had been replaced`)
       return 'our own fault'
     }
     return this.force(reason)
+  }
+
+  /** Rule 5: what may have been lost is repeated at once, while a leeway may be open. */
+  private checkRepeated({ value, replaced }: RefreshToken, { sender }: Refresh, leeway: number): void {
+    if (!replaced || !sender.runsByItself || leeway < this.noticesWithin) return
+    const isUndisturbed =
+      Math.max(this.disturbedAt, sender.bornAt, sender.wentOnAt, this.lastActAt()) < replaced.at + 1_000
+    if (isUndisturbed && replaced.by.heard !== 'answer') {
+      this.violateOnce(sender, `sent ${value} again ${seconds(this.now() - replaced.at)} s after it may have been lost`)
+    }
   }
 
   private force(reason: string): string {
