@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compileFunction } from 'node:vm'
-import { build } from 'esbuild'
+import { build, type Plugin } from 'esbuild'
 import type * as Production from './production'
 
 export type Code = typeof Production
@@ -34,13 +35,24 @@ const NAMES = [
   'crypto',
 ] as const
 
+/** A mistake that is made in the production code: in `file` (from the root) `from` becomes `to`. */
+export interface Mutant {
+  file: string
+  from: string
+  to: string
+}
+
 /**
  * Compiles the production code once. What is returned makes an instance of it: one process, with its own memory, clocks, timers and disk.
- * @param entry production.ts of this checkout, or of another one that is to be compared
+ * @param options.entry production.ts of this checkout, or of another one that is to be compared
  */
-export async function loadCode(
+export async function loadCode({
   entry = process.env.CODE ?? fileURLToPath(new URL('production.ts', import.meta.url)),
-): Promise<(around: Surroundings) => Code> {
+  mutant,
+}: {
+  entry?: string
+  mutant?: Mutant
+} = {}): Promise<(around: Surroundings) => Code> {
   const { outputFiles } = await build({
     entryPoints: [entry],
     bundle: true,
@@ -52,6 +64,7 @@ export async function loadCode(
     define: { 'import.meta.preset': '"node-server"', 'import.meta.dev': 'false' },
     sourcemap: 'inline',
     logLevel: 'error',
+    plugins: mutant ? [mutating(mutant)] : [],
   })
   const script = compileFunction(outputFiles[0]?.text ?? '', [...NAMES], { filename: 'production.js' })
 
@@ -90,4 +103,19 @@ function dateBy(wall: () => number): DateConstructor {
     static override now = wall
   }
   return SimulatedDate as unknown as DateConstructor
+}
+
+function mutating({ file, from, to }: Mutant): Plugin {
+  const path = fileURLToPath(new URL(`../../${file}`, import.meta.url))
+  return {
+    name: 'mutant',
+    setup({ onLoad }) {
+      onLoad({ filter: /\.ts$/ }, async (loaded) => {
+        if (loaded.path !== path) return undefined
+        const parts = (await readFile(path, 'utf8')).split(from)
+        if (parts.length !== 2) throw new Error(`not once in ${file}: ${from}`)
+        return { contents: parts.join(to), loader: 'ts' }
+      })
+    },
+  }
 }

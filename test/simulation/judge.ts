@@ -12,6 +12,8 @@ export interface Act {
   /** `done` and durable at `endedAt`; `open` until then; `uncertain` where it may or may not have come about, for good. */
   state: 'open' | 'done' | 'uncertain'
   endedAt: number
+  /** It was reported as not saved: what is begun later comes after it, saved or not (rule 8). */
+  heldAt?: number
 }
 
 /** What the store holds. */
@@ -50,7 +52,9 @@ export class Judge {
   /** Since when the store cannot be reached, and when it was back. */
   storeAwaySince?: number
   storeBackAt = Number.NEGATIVE_INFINITY
-  storeWasAwayFor = 0
+  isFull = false
+  /** Milliseconds within which every process has seen what another has done, and acts on it. */
+  noticesWithin = 0
   /** Refresh tokens that have been seen in the store. */
   readonly wasStored = new Set<string>()
   /** When a refresh token was last put there by hand. */
@@ -140,7 +144,7 @@ export class Judge {
         (later) =>
           later.state === 'done' &&
           later !== act &&
-          later.begunAt >= act.endedAt &&
+          later.begunAt >= (act.heldAt ?? act.endedAt) &&
           later.endedAt <= (later.by ? asOf : byHandAsOf),
       )
     const outcomes = new Set(this.acts.filter((act) => !isOver(act)).map(({ wanted }) => wanted))
@@ -167,10 +171,7 @@ export class Judge {
     if (sender.checkedAt !== this.now()) violate('without having checked its lease')
     if (token.refusedTo.has(sender)) violate('though it had heard that it is refused')
     const record = this.stored.record()
-    const isOther = this.storeAwaySince !== undefined // what is seen is the empty folder beneath
-    const isLate =
-      isOther || isStale(refresh) || this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
-    if (!isLate) {
+    if (!isStale(refresh) && !this.isOtherStore()) {
       if (record?.intent?.fingerprint !== token.fingerprint) violate('without an intent')
       if (record?.refusals?.some(({ fingerprint }) => fingerprint === token.fingerprint)) violate('noted as refused')
     }
@@ -193,10 +194,16 @@ export class Judge {
     if (pause > longest) this.violateOnce(sender, `waited ${seconds(pause)} s after ${failures} failures in a row`)
   }
 
+  /** What lies in the store now need not be what was written. */
+  private isOtherStore(): boolean 
+    return (
+      this.wasAwaySince(this.now() - 10_000) ||
+      this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
+    )
+
   /** @returns whether one of these was less than so many ms ago */
-  private isWithin(duration: number, ...times: number[]): boolean {
+  private isWithin(duration: number, ...times: number[]): boolean 
     return this.now() - Math.max(...times) < duration
-  }
 
   // --- what is said --------------------------------------------------------------------------------------------------
 
@@ -222,11 +229,26 @@ export class Judge {
   /** Nobody is signed in, it said. */
   onNone({ process, since, isUnsaved }: Said, code: string): void {
     if (isUnsaved || process.wentOnAt >= since || this.wasAwaySince(since)) return
-    const wanted = [...this.wanted(since, since - NOTICE)]
+    // A token that was put there by hand is believed at the second look.
+    if (this.acts.some(({ by, endedAt }) => !by && endedAt > since - NOTICE)) return
+    const wanted = [...this.wanted(since)]
     const names = wanted.map((family) => family?.name ?? 'nobody').join(' or ')
     const isRight = code === 'signed_out' ? wanted.includes(null) : wanted.some((family) => family?.endedBy)
     if (!isRight) this.violateOnce(process, `said ${code} while ${names} is signed in`)
   }
+
+  /** The record has changed: what tells of the stored token is not to be replaced by what tells of another. */
+  onRecord(
+    process: SimulatedProcess,
+    knewAsOf: number,
+    stored: RefreshToken | undefined,
+    before: TokenRecord | undefined,
+    after: TokenRecord | undefined,
+  ): void 
+    if (!stored || !after || after.signed_out || this.now() - knewAsOf > LEASE_LASTS) return
+    if (before?.fingerprint !== stored.fingerprint || after.fingerprint === stored.fingerprint) return
+    if (this.isOtherStore() || process.wentOnAt >= process.checkedAt) return
+    this.violateOnce(process, `wrote over the record of ${stored.value}, which is stored`)
 
   /** A sign-out is reported as done. */
   onSignedOut({ process, since }: Said, find: (token: string) => RefreshToken | undefined): void {
@@ -238,7 +260,8 @@ export class Judge {
   }
 
   /** A token came back that had been replaced: why that could not be helped, or a violation. */
-  onReuse(token: RefreshToken, refresh: Refresh): string {
+  onReuse(token: RefreshToken, refresh: Refresh, leeway: number): string {
+    this.checkRepeated(token, refresh, leeway)
     const reason = this.whyForced(token, refresh)
     if (!reason) {
       this.violate(`${refresh.sender.name} sent ${token.value}, which had been replaced`)
@@ -247,17 +270,25 @@ export class Judge {
     return this.force(reason)
   }
 
-  private force(reason: string): string {
-    this.forced[reason] = (this.forced[reason] ?? 0) + 1
-    return `forced: ${reason}`
+  /** Rule 5: what may have been lost is repeated at once, while a leeway may be open. */
+  private checkRepeated({ value, replaced }: RefreshToken, { sender }: Refresh, leeway: number): void {
+    if (!replaced || !sender.runsByItself || leeway < this.noticesWithin) return
+    const isUndisturbed =
+      Math.max(this.disturbedAt, sender.bornAt, sender.wentOnAt, this.lastActAt()) < replaced.at + 1_000
+    if (isUndisturbed && replaced.by.heard !== 'answer') {
+      this.violateOnce(sender, `sent ${value} again ${seconds(this.now() - replaced.at)} s after it may have been lost`)
+    }
   }
 
+  private force(reason: string): string 
+    this.forced[reason] = (this.forced[reason] ?? 0) + 1
+    return `forced: ${reason}`
+
   /** Whether a family's end is nobody's fault. */
-  isForced({ endedBy }: Family): boolean {
+  isForced({ endedBy }: Family): boolean 
     if (endedBy?.startsWith('forced')) return true
     // A sign-out that an emptied store has forgotten: who had not heard of it has saved the sign-in again.
     return endedBy === 'revoked' && this.emptiedAt > Number.NEGATIVE_INFINITY && this.wanted().has(null)
-  }
 
   private whyForced({ replaced, value }: RefreshToken, again: Refresh): string | undefined {
     if (!replaced) return undefined
@@ -284,9 +315,8 @@ export class Judge {
     return undefined
   }
 
-  private wasAwaySince(time: number): boolean {
+  private wasAwaySince(time: number): boolean 
     return this.storeAwaySince !== undefined || this.storeBackAt > time
-  }
 
   /** @param stored what lay in the store when the revocation was sent: of that everybody can know */
   onRevoked(family: Family, asked: Family, by: SimulatedProcess, stored: Family | undefined): string {

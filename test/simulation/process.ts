@@ -13,8 +13,8 @@ export interface ProcessParts {
   /** Milliseconds until an operation takes effect, and until it is answered. */
   latency(what: string): number
   trace(who: string, what: string): void
-  /** Something has taken effect. */
-  onEffect?(): void
+  /** Something has taken effect, and what it knew when it asked for it was as old as that. */
+  onEffect?(knewAsOf: number): void
   /** Something runs in it though nobody asks. */
   runsByItself: boolean
 }
@@ -29,9 +29,11 @@ export class SimulatedProcess implements Caller {
   knowsAsOf = 0
   /** When it was last told that its lease is still its own. */
   checkedAt = Number.NEGATIVE_INFINITY
+  /** Its monotonic clock has stood still. */
+  hasSlept = false
   /** When it went on after its last stop. */
   wentOnAt = Number.NEGATIVE_INFINITY
-  private readonly bornAt: number
+  readonly bornAt: number
   /** Since when it stands still, and whether its monotonic clock does. */
   private stopped?: { at: number; asleep: boolean }
   private asleepFor = 0
@@ -70,6 +72,7 @@ export class SimulatedProcess implements Caller {
 
   operation<T>(what: string, effect: () => T): Promise<T> {
     const { scheduler, random, latency } = this.parts
+    const { knowsAsOf } = this
     return new Promise((resolve, reject) => {
       scheduler.after(latency(what), () => {
         if (!this.isAlive && random.chance(0.5)) return
@@ -82,7 +85,7 @@ export class SimulatedProcess implements Caller {
           outcome = ` ! ${(error as { code?: string }).code ?? (error as Error).message}`
           answer = () => reject(error)
         }
-        this.parts.onEffect?.()
+        this.parts.onEffect?.(knowsAsOf)
         this.parts.trace(this.name, `${what}${outcome}`)
         const tookEffectAt = scheduler.now
         scheduler.after(latency(what), () =>
@@ -112,6 +115,7 @@ export class SimulatedProcess implements Caller {
   /** @param asleep with its machine, whose monotonic clock stands still then */
   stop(asleep: boolean): void {
     this.stopped ??= { at: this.parts.scheduler.now, asleep }
+    this.hasSlept ||= asleep
   }
 
   goOn(): void {

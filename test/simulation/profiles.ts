@@ -30,14 +30,24 @@ export interface Profile {
   failovers?: number
   /** Of Yoto's answers, how many go wrong. */
   yotoFaults?: number
+  yotoAway?: number
+  /** Of the times that the lease is taken, how many are hit by one of these: a hand, a crash, a stop, a full store. */
+  overRefresh?: number
   revocationDeletesGrant?: boolean
 }
 
 const use = { tokens: 12, renewals: 0.5, refreshes: 0.5 }
 const calm: Profile = { grounds: ['plain', 'files', 'redis'], processes: [1, 4], turmoil: 12 * 60_000, ...use }
-const users: Profile = { ...calm, signIns: 0.4, signOuts: 0.15, byHand: 0.15, revocationDeletesGrant: true }
+const users: Profile = {
+  ...calm,
+  signIns: 0.4,
+  signOuts: 0.15,
+  byHand: 0.15,
+  overRefresh: 0.1,
+  revocationDeletesGrant: true,
+}
 const lossy: Profile = { ...users, yotoFaults: 0.3 }
-const crashes: Profile = { ...users, crashes: 1, ends: 0.5, powerLosses: 0.1, yotoFaults: 0.05 }
+const crashes: Profile = { ...users, crashes: 0.5, ends: 0.3, powerLosses: 0.1, overRefresh: 0.2, yotoFaults: 0.05 }
 const pauses: Profile = { ...users, stops: 0.7, clockJumps: 0.2, yotoFaults: 0.05 }
 const store = { storeAway: 0.4, storeFull: 0.3, storeLies: 0.4, storeEmptied: 0.05 }
 
@@ -47,6 +57,11 @@ export const PROFILES: Record<string, Profile> = {
   lossy,
   crashes,
   pauses,
+  outages: { ...calm, yotoAway: 0.3 },
+  clocks: { ...calm, processes: [1, 2], clockJumps: 1, refreshes: 0.1, renewals: 0.1 },
+  emptied: { ...calm, storeEmptied: 0.2 },
+  /** Sign-ins, refusals and renewals that the store does not take. */
+  held: { ...users, signIns: 2, signOuts: 0.5, storeAway: 1, storeFull: 0.5, overRefresh: 0.3, yotoFaults: 0.3 },
   disk: { ...users, ...store, crashes: 0.2, yotoFaults: 0.03 },
   functions: { ...users, ...store, grounds: ['plain', 'redis'], areFunctions: true, crashes: 0.3, yotoFaults: 0.1 },
   all: {

@@ -24,6 +24,8 @@ export interface RunOptions {
   code: (around: Surroundings) => Code
   seed: number
   profile: string
+  /** In place of what the seed would choose. */
+  ground?: Ground['kind']
   onTrace?(line: string): void
   /** Breaks the world before it begins: the simulator's own tests. */
   prepare?(world: World): void
@@ -33,11 +35,12 @@ export interface RunOptions {
 const CALM = 7 * 60_000
 
 /** One run: everything in it follows from profile and seed. */
-export async function run({ code, seed, profile: name, onTrace, prepare }: RunOptions): Promise<Outcome> {
+export async function run({ code, seed, profile: name, ground, onTrace, prepare }: RunOptions): Promise<Outcome> {
   const profile = PROFILES[name]
   if (!profile) throw new Error(`no such profile: ${name}`)
   const random = createRandom(seed)
-  const kind = random.pick(profile.grounds)
+  const chosen = random.pick(profile.grounds)
+  const kind = ground ?? chosen
   const world = new World(
     {
       code,
@@ -106,10 +109,10 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
     if (profile.areFunctions) instance.process.goOn()
     instance.process.deliver(() => happen(instance))
   }
-  const forAWhile = (begin: () => void, end: () => void, longest: number) => () => {
+  const forAWhile = (begin: () => void, end: () => void, longest: number, what?: 'yoto') => () => {
     begin()
     scheduler.after(random.between(50, longest), () => {
-      judge.disturb()
+      judge.disturb(what)
       if (!isOver) end()
     })
   }
@@ -118,11 +121,30 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   const first = yoto.issue('ann')
   world.putByHand(first.body.refresh_token, first.family)
   for (let n = 0; n < wanted; n++) world.start()
-  yoto.nextFault = () => (!isOver && random.chance(profile.yotoFaults ?? 0) ? random.pick(YOTO_FAULTS) : undefined)
+  let isYotoAway = false
+  yoto.nextFault = () => {
+    if (isOver) return undefined
+    if (isYotoAway) return random.pick(['not sent', 'lost before', '500 before'])
+    return random.chance(profile.yotoFaults ?? 0) ? random.pick(YOTO_FAULTS) : undefined
+  }
+  const setYotoAway = (away: boolean) => {
+    world.trace('yoto', away ? 'is away' : 'is back')
+    isYotoAway = away
+  }
+  each(
+    profile.yotoAway,
+    forAWhile(
+      () => setYotoAway(true),
+      () => setYotoAway(false),
+      120_000,
+      'yoto',
+    ),
+  )
 
+  const wants = random.pick([[undefined], [undefined, undefined, 30_000, 600_000]])
   each(
     profile.tokens,
-    atAny((one) => void world.askForToken(one, random.pick([undefined, undefined, 30_000, 600_000]))),
+    atAny((one) => void world.askForToken(one, random.pick(wants))),
   )
   each(
     profile.renewals,
@@ -140,7 +162,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
     profile.signOuts,
     atAny((one) => void world.signOut(one)),
   )
-  each(profile.byHand, () => {
+  const byHand = () => {
     const stored = ground.token()?.trim()
     const known = stored ? yoto.find(stored) : undefined
     if (random.chance(0.4)) {
@@ -151,11 +173,10 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
       const { family, body } = yoto.issue(user())
       world.putByHand(body.refresh_token, family)
     }
-  })
-  each(profile.crashes, () => {
-    const one = any()
-    if (one) world.crash(one)
-  })
+  }
+  const crash = (one = any()) => one && world.crash(one)
+  each(profile.byHand, byHand)
+  eachFault(profile.crashes, () => void crash())
   each(profile.ends, () => {
     const one = any()
     if (one) world.end(one)
@@ -163,8 +184,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   each(20, () => {
     if (instances.length < wanted) world.start()
   })
-  eachFault(profile.stops, () => {
-    const one = any()
+  const stop = (one = any()) => {
     if (!one || one.process.isStopped) return
     world.trace(one.process.name, 'stands still')
     one.process.stop(random.chance(0.3))
@@ -173,7 +193,8 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
       one.process.goOn()
       judge.disturb()
     })
-  })
+  }
+  eachFault(profile.stops, stop)
   if (profile.areFunctions) {
     each(12, () => any()?.process.stop(false))
   }
@@ -181,7 +202,8 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
     const one = any()
     if (!one) return
     world.clockHasJumped = true
-    one.process.wallOffset += random.pick([-1, 1]) * random.between(1_000, random.pick([60_000, 86_400_000]))
+    one.process.wallOffset +=
+      random.pick([-1, 1]) * random.between(1_000, random.pick([yoto.options.lifetime, 86_400_000]))
   })
   eachFault(
     profile.storeAway,
@@ -191,20 +213,12 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
       random.pick([2_000, 20_000, 120_000]),
     ),
   )
-  eachFault(
-    profile.storeFull,
-    forAWhile(
-      () => {
-        world.trace('store', 'is full')
-        ground.setFull(true)
-      },
-      () => {
-        world.trace('store', 'has room')
-        ground.setFull(false)
-      },
-      60_000,
-    ),
+  const fill = forAWhile(
+    () => world.setFull(true),
+    () => world.setFull(false),
+    60_000,
   )
+  eachFault(profile.storeFull, fill)
   eachFault(
     profile.storeLies,
     forAWhile(
@@ -224,6 +238,22 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
     if (ground.loseLease()) judge.leaseLostAt = scheduler.now
     if (ground.loseUnflushed()) judge.rolledBack()
   })
+  // Most of what goes wrong does harm only while somebody refreshes.
+  const hits: ((one: Instance) => void)[] = []
+  if (profile.byHand) hits.push(byHand)
+  if (profile.crashes) hits.push((one) => void crash(one))
+  if (profile.stops) hits.push(stop)
+  if (profile.storeFull) hits.push(fill)
+  world.onLease = (holder) => {
+    if (isOver || hits.length === 0 || !random.chance(profile.overRefresh ?? 0)) return
+    const hit = random.pick(hits)
+    scheduler.after(random.between(0, random.pick([30, 500])), () => {
+      const one = instances.find(({ process }) => process === holder)
+      if (isOver || !one) return
+      if (hit !== byHand) judge.disturb()
+      hit(one)
+    })
+  }
   each(60, () => {
     world.noteStored()
     world.noteSaved()
@@ -233,7 +263,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   isOver = true
   judge.disturb()
   world.setAway(false)
-  ground.setFull(false)
+  world.setFull(false)
   ground.setLies(0)
   for (const { process } of instances) process.goOn()
 }

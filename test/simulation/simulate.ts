@@ -9,7 +9,7 @@ import { type Outcome, run } from './run'
 //   SECONDS=  for how long, in place of SEEDS; without FIRST half of it on seeds from 1, half on new ones
 //   TRACE=1   prints what happens; HASHES=1 a hash of each run's trace, to compare two versions of the code by (CODE=)
 
-const { SEEDS, FIRST, PROFILE, SECONDS, TRACE, HASHES } = process.env
+const { SEEDS, FIRST, PROFILE, SECONDS, TRACE, HASHES, GROUND } = process.env
 /** Of a failing run: so many lines up to its first violation. */
 const LINES = 60
 
@@ -62,7 +62,7 @@ async function runSeed(profile: string, seed: number): Promise<void> {
   const hash = createHash('sha256')
   const onTrace = TRACE ? console.log : HASHES ? (line: string) => void hash.update(`${line}\n`) : undefined
   try {
-    const outcome = await run({ code, seed, profile, onTrace })
+    const outcome = await run({ code, seed, profile, ground: GROUND as Outcome['ground'] | undefined, onTrace })
     if (HASHES) console.log(profile, seed, hash.digest('hex').slice(0, 16))
     add(outcome, performance.now() - began)
     if (outcome.violations.length === 0) passed++
@@ -98,7 +98,7 @@ async function fail(profile: string, seed: number, violations: string[]): Promis
     lines.push(line)
     if (lines.length > LINES) lines.shift()
   }
-  await run({ code, seed, profile, onTrace }).catch(() => {})
+  await run({ code, seed, profile, ground: GROUND as Outcome['ground'] | undefined, onTrace }).catch(() => {})
   const again = `PROFILE=${profile} FIRST=${seed} SEEDS=1 TRACE=1 npm run test:simulate`
   failures.push(['', ...lines, `${profile} ${seed}: ${violations.join('\n  ')}`, `again: ${again}`].join('\n'))
 }

@@ -120,7 +120,7 @@ class Teller {
     [/^sign out at (\w+)$/, (name) => void this.there().signOut(this.instance(name))],
     [/^next answer (.+)$/, (faults) => void this.faults.push(...faults.split(', ').map(faultOf))],
     [/^store (away|back)$/, (how) => this.there().setAway(how === 'away')],
-    [/^store (full|has room)$/, (how) => this.setFull(how === 'full')],
+    [/^store (full|has room)$/, (how) => this.there().setFull(how === 'full')],
     [/^store emptied$/, () => this.there().emptyStore(60_000)],
     [/^writes (fail though they arrive|succeed)$/, (how) => this.there().ground.setLies(how === 'succeed' ? 0 : 1)],
     [/^put (.+) by hand$/, (token) => this.putByHand(token)],
@@ -144,11 +144,6 @@ class Teller {
   private setYoto(lifetime: number, leeway: number): void {
     this.yoto.lifetime = lifetime
     this.yoto.leeway = leeway
-  }
-
-  private setFull(isFull: boolean): void {
-    this.there().trace('store', isFull ? 'is full' : 'has room')
-    this.there().ground.setFull(isFull)
   }
 
   private putByHand(token: string): void {

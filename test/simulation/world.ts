@@ -18,6 +18,9 @@ export interface WorldParts {
   onTrace?(who: string, what: string, time: number): void
 }
 
+/** Milliseconds within which every process has looked at the store, and has done what follows. */
+const NOTICED = 70_000
+
 type Keeper = ReturnType<Code['createKeeper']>
 export type State = Parameters<Code['broken']>[0]
 
@@ -51,9 +54,12 @@ export class World {
   calmSince = Number.POSITIVE_INFINITY
   clockHasJumped = false
   tokensGiven = 0
+  /** Who has just taken the lease. */
+  onLease: (process: SimulatedProcess) => void = () => {}
   /** Sees every state of every keeper. */
   onState: (process: SimulatedProcess, state: State) => void = () => {}
   private started = 0
+  private lastRecord: { raw: string | null; record?: TokenRecord } = { raw: null }
 
   constructor(
     readonly parts: WorldParts,
@@ -93,23 +99,33 @@ export class World {
       random,
       latency: () => this.latency(),
       trace: (who, what) => this.trace(who, what),
-      onEffect: () => this.noteStored(),
+      onEffect: (knewAsOf) => {
+        this.noteStored()
+        this.noteRecord(process, knewAsOf)
+      },
       runsByItself: !areFunctions,
     })
     const lib = code(process.surroundings(this.ground.modules(process)))
     const { store, lease, watchInterval, removeLeftovers } = this.ground.open(process, lib)
+    this.judge.noticesWithin = watchInterval + 15_000
     const config = lib.readConfig({ YOTO_CLIENT_ID: 'client' }, '/')
     const journal = { add: (kind: string, outcome: string) => this.trace(name, `note ${kind} ${outcome}`) }
     const keeper = lib.createKeeper({
       config,
       store,
-      lease: watched(lease, () => {
-        process.checkedAt = this.scheduler.now
+      lease: watched(lease, {
+        taken: () => this.onLease(process),
+        checked: () => {
+          process.checkedAt = this.scheduler.now
+        },
       }),
       journal: { ...silentJournal, ...journal },
       clock: { wall: () => process.wall(), monotonic: () => process.monotonic() },
       yoto: {
-        refresh: async (token) => lib.classify(await this.yoto.refresh(process, token), process.wall()),
+        refresh: async (token) => {
+          this.checkYoung(instance, token)
+          return lib.classify(await this.yoto.refresh(process, token), process.wall())
+        },
         revoke: (token) => this.yoto.revoke(process, token),
       },
       random: random.next,
@@ -218,10 +234,10 @@ export class World {
     }
     const { now } = this.scheduler
     this.trace(process.name, `gives a token of ${token.of.value}`)
-    if (!this.clockHasJumped) {
-      if (now >= token.expiresAt) this.judge.violate(`${process.name} gave out a token that had run out`)
-      this.judge.onGiven(said, token, minTtl)
-    }
+    // Rule 12: of a token that it has asked for itself, the monotonic clock tells the age.
+    const canTell = !this.clockHasJumped || (token.to === process && !process.hasSlept)
+    if (canTell && now >= token.expiresAt) this.judge.violate(`${process.name} gave out a token that had run out`)
+    if (!this.clockHasJumped) this.judge.onGiven(said, token, minTtl)
     return token.family
   }
 
@@ -263,8 +279,10 @@ export class World {
       process.deliver(() => {
         void this.call(instance, 'sign in', () => keeper.signIn(tokens, sent)).then(
           () => {
-            if (keeper.snapshot().notSaved) instance.unsaved.add(act)
-            else this.judge.end(act, 'done')
+            if (keeper.snapshot().notSaved) {
+              instance.unsaved.add(act)
+              act.heldAt = this.scheduler.now
+            } else this.judge.end(act, 'done')
             this.trace(process.name, `has signed in ${family.name}`)
           },
           (error) => {
@@ -325,8 +343,10 @@ export class World {
   removeByHand(): void {
     const act = this.judge.begin('remove by hand', null)
     this.trace('somebody', 'removes the token')
+    // Without a record beside it nobody can tell a removal from a lost store (rule 10).
+    const hadRecord = this.ground.record() !== null
     this.ground.removeToken()
-    this.judge.end(act, 'done')
+    this.judge.end(act, hadRecord ? 'done' : 'uncertain')
   }
 
   // --- what happens to the store ---------------------------------------------------------------------------------------
@@ -347,7 +367,29 @@ export class World {
     this.trace('store', 'is emptied')
     this.noteStored()
     this.ground.empty()
+    this.checkSavedAgain()
     this.judge.emptied(notice)
+  }
+
+  /** Rule 10: who holds the sign-in saves it again, unless something else happens. */
+  private checkSavedAgain(): void {
+    const { judge, scheduler } = this
+    const { now: since } = scheduler
+    const isHeld = this.instances.some(({ process, keeper, isClosing }) => {
+      const { set, timeLeft } = keeper.snapshot()
+      return process.runsByItself && !process.isStopped && !isClosing && !!set && timeLeft > NOTICED
+    })
+    if (!isHeld || judge.storeAwaySince !== undefined || judge.isFull || judge.lastActAt() > since - NOTICED) return
+    scheduler.after(NOTICED, () => {
+      const isUndisturbed = judge.disturbedAt <= since && judge.lastActAt() <= since
+      if (isUndisturbed && !this.ground.token()) judge.violate('what was held was not saved again')
+    })
+  }
+
+  setFull(isFull: boolean): void {
+    this.trace('store', isFull ? 'is full' : 'has room')
+    this.judge.isFull = isFull
+    this.ground.setFull(isFull)
   }
 
   // --- watching ------------------------------------------------------------------------------------------------------
@@ -356,6 +398,30 @@ export class World {
   noteStored(): void {
     const token = this.ground.token()?.trim()
     if (token) this.judge.wasStored.add(token)
+  }
+
+  /** What lies beside the token, if it has changed. */
+  private noteRecord(process: SimulatedProcess, knewAsOf: number): void {
+    const raw = this.ground.record()
+    if (raw === this.lastRecord.raw) return
+    const record = this.record()
+    const token = this.ground.token()?.trim()
+    const stored = token === undefined ? undefined : this.yoto.find(token)
+    this.judge.onRecord(process, knewAsOf, stored, this.lastRecord.record, record)
+    this.lastRecord = { raw, record }
+  }
+
+  /** Rule 4: within 10 s of a refresh (the answer may have been 5 s on its way) that is the answer, unless Yoto's API has refused what it brought. */
+  private checkYoung({ process, keeper, calls }: Instance, refreshToken: string): void {
+    const { set } = keeper.snapshot()
+    const access = set && this.yoto.access(set.accessToken)
+    const isRenewing = [...calls].some(({ what }) => what === 'renew')
+    if (!access || access.of.value !== refreshToken || access.to !== process || isRenewing || this.clockHasJumped)
+      return
+    const life = access.expiresAt - access.issuedAt
+    const age = this.scheduler.now - access.issuedAt
+    if (age < Math.min(4_000, life / 2))
+      this.judge.violate(`${process.name} sent ${refreshToken}, which it had just got`)
   }
 
   /** A sign-in that was held in memory is saved by now, or has yielded. */
@@ -373,9 +439,12 @@ export class World {
   }
 }
 
-/** @param checked hears of every check that found the lease still held, at the moment of its answer */
-function watched(lease: Lease, checked: () => void): Lease {
-  const watch = (held: HeldLease): HeldLease => ({ ...held, check: () => held.check().then(checked) })
+/** @param hears.checked of every check that found the lease still held, at the moment of its answer */
+function watched(lease: Lease, hears: { taken(): void; checked(): void }): Lease {
+  const watch = (held: HeldLease): HeldLease => {
+    hears.taken()
+    return { ...held, check: () => held.check().then(hears.checked) }
+  }
   return {
     acquire: async (options) => {
       const held = await lease.acquire(options)

@@ -191,16 +191,16 @@ export class SimulatedYoto {
     if (replaced) {
       const isLast = !replaced.next.replaced
       if (!isLast || this.scheduler.now - replaced.at > this.options.leeway) {
-        family.endedBy = this.judge.onReuse(token, refresh)
+        family.endedBy = this.judge.onReuse(token, refresh, this.options.leeway)
         this.trace('yoto', `reuse of ${token.value}: ${family.name} ends (${family.endedBy})`)
         return REFUSAL
       }
     }
-    if (keepsToken) return json(200, { ...this.answerFor(token), refresh_token: undefined })
+    if (keepsToken) return json(200, { ...this.answerFor(token, refresh.sender), refresh_token: undefined })
     const next = this.add(family)
     token.replaced = { at: this.scheduler.now, by: refresh, next }
     this.trace('yoto', `${token.value} becomes ${next.value}`)
-    return json(200, this.answerFor(next))
+    return json(200, this.answerFor(next, refresh.sender))
   }
 
   private end(family: Family, by: SimulatedProcess, stored: Family | undefined): void {
@@ -223,11 +223,17 @@ export class SimulatedYoto {
     return token
   }
 
-  private answerFor(token: RefreshToken): TokenBody {
+  private answerFor(token: RefreshToken, to?: SimulatedProcess): TokenBody {
     const { value, family } = token
     const { lifetime } = this.options
     const access_token = `${this.accessTokens.size + 1}.${btoa(JSON.stringify({ sub: family.user }))}.${value}`
-    this.accessTokens.set(access_token, { of: token, family, expiresAt: this.scheduler.now + lifetime })
+    this.accessTokens.set(access_token, {
+      of: token,
+      to,
+      family,
+      issuedAt: this.scheduler.now,
+      expiresAt: this.scheduler.now + lifetime,
+    })
     return { access_token, refresh_token: value, expires_in: lifetime / 1000, token_type: 'Bearer' }
   }
 }
@@ -235,6 +241,9 @@ export class SimulatedYoto {
 /** What an access token is good for, and the refresh token that came with it. */
 export interface AccessToken {
   of: RefreshToken
+  /** Who has asked for it by a refresh. */
+  to?: SimulatedProcess
+  issuedAt: number
   family: Family
   expiresAt: number
 }
