@@ -53,6 +53,8 @@ export class Judge {
   storeAwaySince?: number
   storeBackAt = Number.NEGATIVE_INFINITY
   isFull = false
+  /** When it last began or ceased to be away, full, or untrue. */
+  storeTouchedAt = Number.NEGATIVE_INFINITY
   /** Milliseconds within which every process has seen what another has done, and acts on it. */
   noticesWithin = 0
   /** Refresh tokens that have been seen in the store. */
@@ -239,6 +241,18 @@ export class Judge {
     if (!isRight) this.violateOnce(process, `said ${code} while ${names} is signed in`)
   }
 
+  /** Another token lies in the store. */
+  onStored(token: RefreshToken | undefined): void {
+    if (!token) return
+    this.wasStored.add(token.value)
+    const held = this.acts.find(({ wanted, heldAt, state }) => wanted === token.family && heldAt && state === 'open')
+    if (!held || this.isOtherStore()) return
+    const isLater = ({ state, begunAt }: Act) =>
+      state === 'done' && begunAt >= (held.heldAt ?? Number.POSITIVE_INFINITY)
+    const later = this.acts.find(isLater)
+    if (later) this.violate(`${held.what}, which was held, was saved over what came later: ${later.what}`)
+  }
+
   /** The record has changed: what tells of the stored token is not to be replaced by what tells of another. */
   onRecord(
     process: SimulatedProcess,
@@ -277,7 +291,7 @@ export class Judge {
   private checkRepeated({ value, replaced }: RefreshToken, { sender }: Refresh, leeway: number): void {
     if (!replaced || !sender.runsByItself || leeway < this.noticesWithin) return
     const isUndisturbed =
-      Math.max(this.disturbedAt, sender.bornAt, sender.wentOnAt, this.lastActAt()) < replaced.at + 1_000
+      Math.max(this.storeTouchedAt, sender.bornAt, sender.wentOnAt, this.lastActAt()) < replaced.at + 1_000
     if (isUndisturbed && replaced.by.heard !== 'answer') {
       this.violateOnce(sender, `sent ${value} again ${seconds(this.now() - replaced.at)} s after it may have been lost`)
     }
