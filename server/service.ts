@@ -3,13 +3,14 @@ import { type Access, createAccess } from './access/access'
 import type { Config } from './config'
 import type { Doctor } from './doctor/doctor'
 import { fromStorage, KeeperError } from './errors'
-import { type BrowserLogins, createBrowserLogins } from './keeper/browser-logins'
 import { systemClock } from './keeper/clock'
-import { createDeviceLogins, type DeviceLogins } from './keeper/device-logins'
 import { createJournal, type Journal } from './keeper/journal'
 import { createKeeper, type Keeper } from './keeper/keeper'
-import { createNotices } from './keeper/notices'
-import { createPendingLogins } from './keeper/pending-logins'
+import { createLasting, type Lasting } from './lasting'
+import { type BrowserLogins, createBrowserLogins } from './logins/browser'
+import { createDeviceLogins, type DeviceLogins } from './logins/device'
+import { createPendingLogins } from './logins/pending'
+import { createNotices } from './notices/notices'
 import { isProcess, isUnattended } from './platform'
 import { yotoOf } from './yoto/yoto'
 
@@ -23,6 +24,7 @@ export interface Service {
   deviceLogins: DeviceLogins
   browserLogins: BrowserLogins
   journal: Journal
+  lasting: Lasting
   /** Loaded when it is first asked for. */
   doctor(): Promise<Doctor>
   /** Does what has come due; for where nothing runs between requests. Never throws. */
@@ -64,13 +66,15 @@ export async function createService(config: Config, backend: Backend): Promise<S
   const browserLogins = createBrowserLogins({ config, pending, keeper, journal, clock })
   const notices = createNotices({ config, store, keeper, lease: backend.lease('notice'), journal, clock })
 
+  const lasting = createLasting(config.storageWarning, backend.durability, clock)
+
   journal.add('start', 'ok', 'The service has started.')
   await keeper.start()
   if (config.encryptionKeys.length > 0) await access.saveAgain().catch(() => {}) // what cannot be read says so when it is needed
   await deviceLogins.start().catch(() => {}) // a store that cannot be read is the keeper's to report
   const parts = [keeper, deviceLogins, notices]
   // Each in a loop of its own: none waits for another.
-  const stop = isProcess ? parts.map(({ tick }) => every(TICK, tick)) : []
+  const stop = isProcess ? [...parts, lasting].map(({ tick }) => every(TICK, tick)) : []
   let catchingUp: Promise<void> | undefined
   let doctor: Promise<Doctor> | undefined
 
@@ -82,9 +86,16 @@ export async function createService(config: Config, backend: Backend): Promise<S
     deviceLogins,
     browserLogins,
     journal,
+    lasting,
     doctor() {
       doctor ??= import('./doctor/doctor').then(({ createDoctor }) =>
-        createDoctor({ config, place: backend.place, keeper, clock, storageChecks: backend.checks }),
+        createDoctor({
+          config,
+          place: backend.place,
+          keeper,
+          clock,
+          storageChecks: [...backend.checks, lasting.check],
+        }),
       )
       return doctor
     },

@@ -9,5 +9,11 @@ export interface Connection {
   close(): void
 }
 
+/** A Redis at the end of a connection that lasts: what is run and asked without waiting in between goes out on it in that order. */
+export interface Wire extends Connection {
+  /** As `run`, for what this Redis may not know, or may not let us do: undefined if it refuses, and the connection goes on. */
+  ask: Command
+}
+
 /** Milliseconds that a command may take, with everything that comes before it. */
 export const TIME_LIMIT = 2_000

@@ -1,6 +1,7 @@
 import type { Driver } from 'unstorage'
 import type { Check } from './checks/check'
 import type { UpstashOptions } from './commands/upstash'
+import type { Durability } from './durability/durability'
 import type { Lease } from './lease'
 import type { TokenStore } from './store'
 import type { ObjectStorage } from './stores/durable-object'
@@ -8,6 +9,7 @@ import { encrypted } from './stores/encrypted'
 import { asDriver } from './unstorage'
 
 export type { Check, Finding } from './checks/check'
+export type { Durability } from './durability/durability'
 export { isStorageError, StorageError } from './errors'
 export type { HeldLease, Lease } from './lease'
 export type { TokenStore } from './store'
@@ -27,6 +29,8 @@ export interface Backend {
   removeLeftovers(): Promise<void>
   /** What the doctor looks at here. */
   checks: readonly Check[]
+  /** Asks how durable it is, where that depends on how somebody has set it up. Rejects with StorageError when it cannot be asked. */
+  durability?(): Promise<Durability>
   /** Ends its connection, where it has one. */
   close?(): void
 }
@@ -42,7 +46,7 @@ export interface BackendOptions {
   environment: string
   /** Within a Cloudflare Durable Object: its storage. */
   objectStorage?: ObjectStorage
-  /** Keys that are written under the lease only. */
+  /** Keys that are written under the lease only, and must not be lost. */
   leasedKeys: readonly string[]
   /** What is stored is encrypted with the first; empty: plain. */
   encryptionKeys: readonly string[]
@@ -73,7 +77,7 @@ async function pickBackend(options: BackendOptions): Promise<Backend | undefined
     import.meta.preset === 'deno-server' ||
     import.meta.dev
   ) {
-    if (redisUrl) return (await import('./redis')).openRedis(redisUrl, environment)
+    if (redisUrl) return (await import('./redis')).openRedis(redisUrl, environment, options.leasedKeys)
     if (upstash) return (await import('./upstash')).openUpstash(upstash, environment)
     return (await import('./files')).openFiles(options)
   }
@@ -83,6 +87,6 @@ async function pickBackend(options: BackendOptions): Promise<Backend | undefined
   if (import.meta.preset === 'cloudflare-module' || import.meta.preset === 'cloudflare-pages') return undefined
   // Functions: no disk, and no connection that lasts.
   if (upstash) return (await import('./upstash')).openUpstash(upstash, environment)
-  if (redisUrl) return (await import('./redis')).openRedis(redisUrl, environment)
+  if (redisUrl) return (await import('./redis')).openRedis(redisUrl, environment, options.leasedKeys)
   return undefined
 }

@@ -1,7 +1,7 @@
 import { eventHandler, setResponseStatus } from 'h3'
 import { defineRouteMeta } from 'nitropack/runtime'
-import { readinessOf } from '../../server/keeper/status'
 import { useService } from '../../server/service'
+import { readinessOf } from '../../server/status/readiness'
 
 defineRouteMeta({
   openAPI: {

@@ -1,7 +1,7 @@
 import type { Check, Finding } from '../../storage'
 import type { Config } from '../config'
 import type { Keeper, Snapshot } from '../keeper/keeper'
-import { standingOf } from '../keeper/standing'
+import { standingOf } from '../status/standing'
 import { unknownScopes } from '../yoto/scopes'
 
 /** How the sign-in stands, as `/api/auth/status` says it. */

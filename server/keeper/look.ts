@@ -166,9 +166,10 @@ export function createLook({ parts, memory, turns }: Shared): Look {
     const { state } = memory
     if ((become.isHeld(state) && refusalOf(state) === undefined) || turns.isBusy) return
     seeking ??= turns
-      .next(() => {
+      .next(async () => {
         seeking = undefined
-        return look()
+        await look()
+        if (sighted !== undefined) await look() // nobody is to be told that there is none while one lies there
       })
       .catch(() => {})
     await seeking

@@ -54,7 +54,10 @@ export const schemas = {
       state: { enum: ['signed_in', 'signed_out', 'needs_sign_in', 'not_configured'] },
       unattended: said(yes, 'A sign-in by code is finished, and the token renewed, though nobody asks.'),
       storage: object(
-        { place: said(text, 'In words for people.'), persistent: said(yes, 'It outlasts the next deployment.') },
+        {
+          place: said(text, 'In words for people.'),
+          persistent: said(yes, 'It outlasts the next deployment, and a crash of the store.'),
+        },
         { warning: text },
       ),
     },

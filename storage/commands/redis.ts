@@ -1,5 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis'
-import { type Connection, TIME_LIMIT } from '../command'
+import { type Command, TIME_LIMIT, type Wire } from '../command'
 import { StorageError } from '../errors'
 import { refusal, type Server, unreachable } from './refusal'
 
@@ -17,7 +17,7 @@ interface Line {
  * connection serves until its first error; the next command opens another one, and finds Redis as it is then: back, moved to a new
  * primary, with another password.
  */
-export function connectRedis(url: string): Connection {
+export function connectRedis(url: string): Wire {
   const { hostname, port } = new URL(url)
   const server: Server = {
     place: `Redis at ${hostname}:${port || 6379}`,
@@ -59,21 +59,25 @@ export function connectRedis(url: string): Connection {
     if (line === ended) line = undefined
   }
 
+  async function call(words: Parameters<Command>, mayRefuse: boolean): Promise<unknown> {
+    line ??= connect()
+    const used = line
+    try {
+      return await inTime(used.ready.then(() => used.redis.call(...words)))
+    } catch (error) {
+      if (isReply(error) && mayRefuse && /^(ERR|NOPERM)\b/.test(error.message)) return undefined
+      forget(used)
+      // What else is under way has its answer first, if there are answers.
+      if (isReply(error)) used.redis.quit().catch(() => {})
+      else used.redis.disconnect()
+      throw inWords(used.reason ?? error, server)
+    }
+  }
+
   return {
     place: server.place,
-    async run(name, ...args) {
-      line ??= connect()
-      const used = line
-      try {
-        return await inTime(used.ready.then(() => used.redis.call(name, ...args)))
-      } catch (error) {
-        forget(used)
-        // What else is under way has its answer first, if there are answers.
-        if (isReply(error)) used.redis.quit().catch(() => {})
-        else used.redis.disconnect()
-        throw inWords(used.reason ?? error, server)
-      }
-    },
+    run: (...words) => call(words, false),
+    ask: (...words) => call(words, true),
     close() {
       line?.redis.disconnect()
       line = undefined

@@ -13,33 +13,36 @@ export const READ = `
 if redis.call('STRLEN', KEYS[1]) > ${LARGEST_VALUE} then return -1 end
 return redis.call('GET', KEYS[1])`
 
-/** The value, and what is to be there; without the latter: nothing. A repeated write finds its own value. */
+/**
+ * The value, and what is to be there; without the latter: nothing. A repeated write finds its own value, and writes it again: what waits for
+ * it to be flushed waits for what this connection has written.
+ */
 export const WRITE_ONLY_IF = `
 local current = redis.call('GET', KEYS[1])
-if current == ARGV[1] then return 'written' end
-if current ~= (ARGV[2] or false) then return current and 'replaced' or 'removed' end
+if current ~= ARGV[1] and current ~= (ARGV[2] or false) then return current and 'replaced' or 'removed' end
 redis.call('SET', KEYS[1], ARGV[1])
 return 'written'`
 
 /**
  * One Redis string a key; as durable as that Redis is.
  * @param prefix what every key begins with
+ * @param toChange what changes this key; one that is durable only later, it waits for
  */
-export function redisStore(run: Command, prefix: string): TokenStore {
+export function redisStore(run: Command, prefix: string, toChange: (key: string) => Command = () => run): TokenStore {
   const nameOf = (key: string) => {
     if (!/^[\w.-]+$/.test(key)) throw new TypeError(`not a key of this store: ${key}`)
     return prefix + key
   }
 
-  async function evaluate(script: string, key: string, ...args: string[]): Promise<unknown> {
+  async function evaluate(by: Command, script: string, key: string, ...args: string[]): Promise<unknown> {
     const name = nameOf(key)
-    return run('EVAL', script, 1, name, ...args).catch((error) => {
+    return by('EVAL', script, 1, name, ...args).catch((error) => {
       throw error instanceof StorageError && error.code === 'unusable' ? notOurs(name, 'not a text') : error
     })
   }
 
   async function read(key: string): Promise<string | null> {
-    const found = await evaluate(READ, key)
+    const found = await evaluate(run, READ, key)
     if (found === -1) throw notOurs(nameOf(key), 'larger than 1 MiB')
     if (found !== null && typeof found !== 'string') throw misunderstood('EVAL')
     return found
@@ -47,10 +50,11 @@ export function redisStore(run: Command, prefix: string): TokenStore {
 
   async function write(key: string, value: string, onlyIf?: string | null): Promise<void> {
     if (onlyIf === undefined) {
-      await run('SET', nameOf(key), value)
+      await toChange(key)('SET', nameOf(key), value)
       return
     }
-    const outcome = await evaluate(WRITE_ONLY_IF, key, value, ...(onlyIf === null ? [] : [onlyIf]))
+    const by = value === onlyIf ? run : toChange(key) // what is replaced by itself is as durable as it was
+    const outcome = await evaluate(by, WRITE_ONLY_IF, key, value, ...(onlyIf === null ? [] : [onlyIf]))
     if (outcome === 'written') return
     if (outcome !== 'replaced' && outcome !== 'removed') throw misunderstood('EVAL')
     throw new StorageError('conflict', `${key} was ${outcome} meanwhile`)
@@ -60,7 +64,7 @@ export function redisStore(run: Command, prefix: string): TokenStore {
     read,
     write,
     async remove(key) {
-      await run('DEL', nameOf(key))
+      await toChange(key)('DEL', nameOf(key))
     },
     /** SCAN may name a key twice. */
     async keys() {

@@ -67,7 +67,7 @@ const isReady = (keeper: Keeper) => async () => (await askReady(keeper)).status 
 
 describe.concurrent('state in Redis', () => {
   it('survives kill -9: the same token, no refresh; and ends with a sign-out', async (context) => {
-    const { yoto, redis, stored, start } = await setScene(context, 'nobody')
+    const { yoto, redis, stored, start } = await setScene(context, 'nobody', { durable: true })
     const keeper = await start()
     await signIn(keeper, yoto)
     const token = await expectWorkingToken(keeper, yoto)
@@ -175,6 +175,40 @@ describe.concurrent('state in Redis', () => {
     const { body } = await askToken(keeper)
     expect(body).toMatchObject({ error: 'storage_unavailable', hint: 'Check the password in REDIS_URL.' })
     expect(keeper.log()).not.toContain('another-hush')
+  })
+
+  it('that forgets says so at the start, in the status and to the doctor, and that it does no longer', async (context) => {
+    const { redis, start } = await setScene(context, 'valid')
+    const keeper = await start()
+    const place = `Redis at 127.0.0.1:${redis.port}`
+    const warning = expect.stringMatching(
+      `^${place} keeps what is stored in memory only: .* Turn its append-only file on`,
+    )
+    const { problem, state, authenticated, storage } = await askStatus(keeper)
+    expect({ problem, state, authenticated, storage }).toEqual({
+      problem: 'not_durable',
+      state: 'signed_in',
+      authenticated: true,
+      storage: { place, persistent: false, warning },
+    })
+    expect(keeper.log()).toContain(`${place} keeps what is stored in memory only`)
+    expect(await askReady(keeper)).toMatchObject({ status: 200 })
+    const look = async () => {
+      const { checks } = await (await keeper.fetch('/api/doctor')).json()
+      return checks.find(({ name }: { name: string }) => name === 'durability')
+    }
+    expect(await look()).toMatchObject({ ok: false, hint: expect.stringContaining('config set appendonly yes') })
+    expect(keeper.log().match(/in memory only/g), 'said once').toHaveLength(1)
+
+    await redis.client.config('SET', 'appendonly', 'yes')
+    expect(await look()).toMatchObject({
+      ok: true,
+      message: `${place} keeps an append-only file, flushed at every write.`,
+    })
+    const now = await askStatus(keeper)
+    expect(now.problem).toBeUndefined()
+    expect(now.storage).toEqual({ place, persistent: true })
+    await waitUntil(() => keeper.log().includes('flushed at every write'), { what: 'the log said so' })
   })
 
   it('is reached through Upstash as well', async (context) => {

@@ -103,6 +103,26 @@ describe.each(presets)('%s', (preset) => {
       expect(yoto.counts.refresh_ok).toBe(1)
     })
 
+    it('says of a Redis that forgets that it does, and asks it only for that', async (context) => {
+      const scene = await setScene(context, preset, 'valid')
+      scene.store = { REDIS_URL: scene.redis.url }
+      const questions = async () =>
+        /cmdstat_(info|config\|get|waitaof):/.test(await scene.redis.client.info('commandstats'))
+      await scene.redis.client.config('RESETSTAT')
+      const keeper = await scene.start()
+      await keeper.json('/api/token')
+      expect(await questions()).toBe(false)
+      const { body } = await keeper.json('/api/auth/status')
+      expect(body).toMatchObject({
+        problem: 'not_durable',
+        storage: { persistent: false, warning: expect.stringContaining('in memory only') },
+      })
+      await scene.redis.client.config('RESETSTAT')
+      await keeper.json('/api/token')
+      await keeper.json('/api/auth/status') // it is known
+      expect(await questions()).toBe(false)
+    })
+
     it('begins no refresh that it could not wait for', async (context) => {
       const { yoto, start, stored } = await setScene(context, preset, 'expired')
       const keeper = await start()

@@ -197,17 +197,15 @@ export class Judge {
   }
 
   /** What lies in the store now need not be what was written. */
-  private isOtherStore(): boolean {
+  private isOtherStore(): boolean 
     return (
       this.wasAwaySince(this.now() - 10_000) ||
       this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
     )
-  }
 
   /** @returns whether one of these was less than so many ms ago */
-  private isWithin(duration: number, ...times: number[]): boolean {
+  private isWithin(duration: number, ...times: number[]): boolean 
     return this.now() - Math.max(...times) < duration
-  }
 
   // --- what is said --------------------------------------------------------------------------------------------------
 
@@ -260,12 +258,11 @@ export class Judge {
     stored: RefreshToken | undefined,
     before: TokenRecord | undefined,
     after: TokenRecord | undefined,
-  ): void {
+  ): void 
     if (!stored || !after || after.signed_out || this.now() - knewAsOf > LEASE_LASTS) return
     if (before?.fingerprint !== stored.fingerprint || after.fingerprint === stored.fingerprint) return
     if (this.isOtherStore() || process.wentOnAt >= process.checkedAt) return
     this.violateOnce(process, `wrote over the record of ${stored.value}, which is stored`)
-  }
 
   /** A sign-out is reported as done. */
   onSignedOut({ process, since }: Said, find: (token: string) => RefreshToken | undefined): void {
@@ -297,17 +294,15 @@ export class Judge {
     }
   }
 
-  private force(reason: string): string {
+  private force(reason: string): string 
     this.forced[reason] = (this.forced[reason] ?? 0) + 1
     return `forced: ${reason}`
-  }
 
   /** Whether a family's end is nobody's fault. */
-  isForced({ endedBy }: Family): boolean {
+  isForced({ endedBy }: Family): boolean 
     if (endedBy?.startsWith('forced')) return true
     // A sign-out that an emptied store has forgotten: who had not heard of it has saved the sign-in again.
     return endedBy === 'revoked' && this.emptiedAt > Number.NEGATIVE_INFINITY && this.wanted().has(null)
-  }
 
   private whyForced({ replaced, value }: RefreshToken, again: Refresh): string | undefined {
     if (!replaced) return undefined
@@ -334,9 +329,8 @@ export class Judge {
     return undefined
   }
 
-  private wasAwaySince(time: number): boolean {
+  private wasAwaySince(time: number): boolean 
     return this.storeAwaySince !== undefined || this.storeBackAt > time
-  }
 
   /** @param stored what lay in the store when the revocation was sent: of that everybody can know */
   onRevoked(family: Family, asked: Family, by: SimulatedProcess, stored: Family | undefined): string {

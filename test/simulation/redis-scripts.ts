@@ -14,8 +14,7 @@ export const TWINS = new Map<string, Twin>([
     WRITE_ONLY_IF,
     (call, [key = ''], [value = '', expected]) => {
       const current = call('GET', key)
-      if (current === value) return 'written'
-      if (current !== (expected ?? null)) return current === null ? 'removed' : 'replaced'
+      if (current !== value && current !== (expected ?? null)) return current === null ? 'removed' : 'replaced'
       call('SET', key, value)
       return 'written'
     },

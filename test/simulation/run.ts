@@ -167,7 +167,8 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
     const known = stored ? yoto.find(stored) : undefined
     if (random.chance(0.4)) {
       if (stored) world.removeByHand()
-    } else if (known && random.chance(0.3)) world.putByHand(`${stored}\n`, known.family)
+    } else if (random.chance(0.1)) world.putGarbage()
+    else if (known && random.chance(0.3)) world.putByHand(`${stored}\n`, known.family)
     else {
       const { family, body } = yoto.issue(user())
       world.putByHand(body.refresh_token, family)

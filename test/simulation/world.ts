@@ -332,6 +332,15 @@ export class World {
     this.judge.end(act, 'done')
   }
 
+  /** What is no token in the token's place. */
+  putGarbage(): void {
+    const nothing: Family = { name: 'what is no token', user: '', tokens: [], endedBy: 'forced: it is no token' }
+    const act = this.judge.begin('put what is no token by hand', nothing)
+    this.trace('somebody', 'empties the token file')
+    this.ground.putToken('')
+    this.judge.end(act, 'done')
+  }
+
   removeByHand(): void {
     const act = this.judge.begin('remove by hand', null)
     this.trace('somebody', 'removes the token')

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -33,6 +33,20 @@ export interface RedisServerOptions {
   command?: string
 }
 
+/**
+ * A server that has WAITAOF: of Debian 12 that is Valkey, whose package is in its backports; Redis has it from 7.2 on. Both answer to the
+ * same commands, and Valkey 8.0 too early (storage/durability/redis.ts).
+ */
+export const WITH_WAITAOF = (() => {
+  const versionOf = (command: string) => {
+    const { stdout } = spawnSync(command, ['--version'], { encoding: 'utf8' })
+    return Number(/ v=(\d+\.\d+)/.exec(stdout ?? '')?.[1] ?? 0)
+  }
+  return versionOf('redis-server') >= 7.2 ? 'redis-server' : 'valkey-server'
+})()
+
+const PACKAGES: Record<string, string> = { 'valkey-server': '-t bookworm-backports valkey-server' }
+
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const { args = [], password, durable = false, command = 'redis-server' } = options
   const port = await freePort()
@@ -45,7 +59,9 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   async function start(): Promise<void> {
     const started = spawn(command, [...flags, ...args], { stdio: 'ignore' })
     await once(started, 'spawn').catch(() => {
-      throw new Error(`${command} is missing: apt-get update && apt-get install -y redis-server`)
+      throw new Error(
+        `${command} is missing: apt-get update && apt-get install -y ${PACKAGES[command] ?? 'redis-server'}`,
+      )
     })
     running.add(started)
     child = started

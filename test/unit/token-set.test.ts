@@ -42,6 +42,7 @@ describe('a token set', () => {
       refreshToken: 'rt-1',
       fingerprint: fingerprintOf('rt-1'),
       family: fingerprintOf('rt-1'),
+      rotation: 0,
       issuedAt: SENT.wall,
       expiresAt: SENT.wall + HOUR,
       scope: 'offline_access',

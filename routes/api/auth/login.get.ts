@@ -3,7 +3,7 @@ import { defineRouteMeta } from 'nitropack/runtime'
 import { setLoginCookie } from '../../../server/access/login-cookie'
 import { KeeperError } from '../../../server/errors'
 import { redirectUri } from '../../../server/http/redirect-uri'
-import { BROWSER_LOGIN_LIFETIME } from '../../../server/keeper/browser-logins'
+import { BROWSER_LOGIN_LIFETIME } from '../../../server/logins/browser'
 import { settle, useService } from '../../../server/service'
 
 defineRouteMeta({

@@ -1,8 +1,8 @@
 import { eventHandler, getHeader } from 'h3'
 import { defineRouteMeta } from 'nitropack/runtime'
 import { redirectUri } from '../../../server/http/redirect-uri'
-import { statusOf } from '../../../server/keeper/status'
 import { useService } from '../../../server/service'
+import { statusOf } from '../../../server/status/status'
 
 defineRouteMeta({
   openAPI: {

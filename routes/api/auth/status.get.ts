@@ -2,8 +2,8 @@ import { eventHandler, getHeader } from 'h3'
 import { defineRouteMeta } from 'nitropack/runtime'
 import { gzippedJson } from '../../../server/http/gzip'
 import { redirectUri } from '../../../server/http/redirect-uri'
-import { statusOf } from '../../../server/keeper/status'
 import { useService } from '../../../server/service'
+import { statusOf } from '../../../server/status/status'
 
 defineRouteMeta({
   openAPI: {

@@ -1,9 +1,9 @@
 import { renderSVG } from 'uqr'
-import { isKeyMissing } from '../access/access'
 import type { Config } from '../config'
+import type { Keeper, Snapshot } from '../keeper/keeper'
+import type { Lasting } from '../lasting'
+import type { DeviceLogins } from '../logins/device'
 import { isUnattended } from '../platform'
-import type { DeviceLogins } from './device-logins'
-import type { Keeper, Snapshot } from './keeper'
 import { type Standing, standingOf } from './standing'
 
 export interface Status extends Standing {
@@ -33,20 +33,21 @@ interface StatusParts {
   place: string
   keeper: Keeper
   deviceLogins: DeviceLogins
+  lasting: Lasting
 }
 
 /** What `GET /api/auth/status` says; `redirectUri` as the caller's browser would need it. */
 export async function statusOf(
-  { config, place, keeper, deviceLogins }: StatusParts,
+  { config, place, keeper, deviceLogins, lasting }: StatusParts,
   redirectUri?: string,
 ): Promise<Status> {
-  await keeper.seek()
+  const [warning] = await Promise.all([lasting.warning(), keeper.seek()])
   const login = await deviceLogins.newest().catch(() => undefined)
   const now = keeper.snapshot() // one moment for all that is said
   const { set, timeLeft, refreshAt } = now
   const live = set && timeLeft > 0 ? set : undefined
   return {
-    ...standingOf(config, now),
+    ...standingOf(config, now, warning),
     login: login && {
       device_code: login.handle,
       user_code: login.login.user_code,
@@ -62,25 +63,16 @@ export async function statusOf(
     account: live?.subject,
     unattended: isUnattended,
     redirect_uri: redirectUri,
-    storage: storageOf(config, place, now),
+    storage: storageOf(place, now, warning),
   }
 }
 
-function storageOf(config: Config, place: string, now: Snapshot): Status['storage'] {
+function storageOf(place: string, now: Snapshot, warning: string | undefined): Status['storage'] {
   const { unusable, notSaved, storage } = now
   const problem = unusable ?? notSaved ?? storage
   return {
     place,
-    persistent: config.storageWarning === undefined,
-    warning: problem?.message ?? config.storageWarning,
+    persistent: warning === undefined,
+    warning: problem?.message ?? warning,
   }
-}
-
-/** What `GET /api/ready` says. Being signed out is no reason. */
-export function readinessOf(config: Config, keeper: Keeper): { ready: true } | { ready: false; reason: string } {
-  const { notSaved, storage } = keeper.snapshot()
-  if (!config.clientId || isKeyMissing(config)) return { ready: false, reason: 'not_configured' }
-  if (notSaved) return { ready: false, reason: 'not_saved' }
-  if (storage) return { ready: false, reason: 'storage_unavailable' }
-  return { ready: true }
 }

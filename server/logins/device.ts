@@ -1,12 +1,12 @@
-import type { HeldLease, Lease } from '../../storage'
+import { type HeldLease, isStorageError, type Lease } from '../../storage'
 import type { Config } from '../config'
 import { KeeperError } from '../errors'
 import { randomHex } from '../hex'
+import type { Clock } from '../keeper/clock'
+import type { Journal } from '../keeper/journal'
+import type { Keeper } from '../keeper/keeper'
 import { type PollOutcome, pollDeviceCode, requestDeviceCode } from '../yoto/device-code'
-import type { Clock } from './clock'
-import type { Journal } from './journal'
-import type { Keeper } from './keeper'
-import { type DeviceLogin, hasEnded, isDevice, type LoginOutcome, type PendingLogins } from './pending-logins'
+import type { DeviceLogin, Found, LoginEnd, LoginOutcome, PendingLogins } from './pending'
 
 /** Milliseconds. */
 const SLOWER = 5_000
@@ -61,7 +61,7 @@ export function createDeviceLogins(parts: {
   async function openOnes(): Promise<{ handle: string; login: DeviceLogin }[]> {
     return (await pending.readAll()).filter(
       (one): one is { handle: string; login: DeviceLogin } =>
-        isDevice(one.login) && Date.parse(one.login.expires_at) > clock.wall(),
+        one.login.kind === 'device' && Date.parse(one.login.expires_at) > clock.wall(),
     )
   }
 
@@ -75,6 +75,7 @@ export function createDeviceLogins(parts: {
     const code = await requestDeviceCode(config)
     const handle = randomHex(128)
     const login: DeviceLogin = {
+      kind: 'device',
       version: 1,
       client_id: config.clientId ?? '',
       server: config.authUrl,
@@ -87,7 +88,7 @@ export function createDeviceLogins(parts: {
       interval: code.interval,
       next_poll_at: iso(now + code.interval),
     }
-    await pending.write(handle, login)
+    await pending.write(handle, login, null)
     watch(handle, login)
     journal.add('sign_in', 'begun', 'A sign-in by code has begun.')
     return { handle, login }
@@ -105,15 +106,18 @@ export function createDeviceLogins(parts: {
   }
 
   async function advanceUnderLease(handle: string, held: HeldLease): Promise<void> {
-    const login = (await pending.read(handle))?.login
-    if (!login || !isDevice(login)) {
+    const found = await pending.read(handle)
+    if (found?.login.kind !== 'device') {
       open.delete(handle)
       return
     }
+    const { login, raw } = found
     const now = clock.wall()
-    if (now >= Date.parse(login.expires_at)) return end(handle, { status: 'expired', message: 'The code has run out.' })
+    if (now >= Date.parse(login.expires_at)) {
+      return end(handle, raw, { status: 'expired', message: 'The code has run out.' })
+    }
     if (login.client_id !== config.clientId || login.server !== config.authUrl) {
-      return end(handle, { status: 'error', message: 'The configuration was changed during this sign-in.' })
+      return end(handle, raw, { status: 'error', message: 'The configuration was changed during this sign-in.' })
     }
     const wait = Date.parse(login.next_poll_at) - now
     if (wait > 0 && wait <= LONGEST_PAUSE + login.interval) {
@@ -121,69 +125,96 @@ export function createDeviceLogins(parts: {
       return
     }
     // Written before it is sent: whoever comes next, after a crash too, keeps Yoto's pace.
-    await postpone(handle, login, login.interval)
+    const postponed = await postpone(handle, { login, raw }, login.interval)
+    if (!postponed) return
     await held.check()
     const sent = { wall: clock.wall(), monotonic: clock.monotonic() }
     const outcome = await pollDeviceCode(config, login.device_code, clock.wall)
-    if (outcome.meaning !== 'tokens') return react(handle, login, outcome)
+    if (outcome.meaning !== 'tokens') {
+      await react(handle, postponed, outcome)
+      return
+    }
     if (!outcome.tokens.refreshToken) {
       const message =
         'Yoto issued no refresh token, so the sign-in would not last. Allow the scope offline_access for this client at yoto.dev.'
-      return end(handle, { status: 'error', error: 'invalid_scope', message })
+      return end(handle, postponed.raw, { status: 'error', error: 'invalid_scope', message })
     }
     const { otherAccount } = await keeper.signIn(outcome.tokens, sent)
     const message = otherAccount ? 'Signed in, to another account than before.' : 'Signed in.'
-    await end(handle, { status: 'success', message })
+    await end(handle, postponed.raw, { status: 'success', message })
   }
 
   /** RFC 8628 3.5. Only an answer about this login ends it; the rest is waited out. */
   async function react(
     handle: string,
-    login: DeviceLogin,
+    found: Found<DeviceLogin>,
     outcome: Exclude<PollOutcome, { meaning: 'tokens' }>,
-  ): Promise<void> {
+  ): Promise<unknown> {
+    const { login, raw } = found
     switch (outcome.meaning) {
       case 'pending':
         open.set(handle, { nextPollAt: 0, failures: 0 }) // what went wrong before is over
         // Written, as the next poll may be another process's: this one may have been long on its way.
-        return postpone(handle, login, login.interval)
+        return postpone(handle, found, login.interval)
       case 'slow_down':
-        return postpone(handle, { ...login, interval: login.interval + SLOWER }, login.interval + SLOWER)
+        return postpone(
+          handle,
+          { login: { ...login, interval: login.interval + SLOWER }, raw },
+          login.interval + SLOWER,
+        )
       case 'expired':
-        return end(handle, { status: 'expired', error: outcome.error, message: outcome.message })
+        return end(handle, raw, { status: 'expired', error: outcome.error, message: outcome.message })
       case 'denied':
       case 'refused':
       case 'unusable':
-        return end(handle, { status: 'error', error: outcome.error, message: outcome.message })
+        return end(handle, raw, { status: 'error', error: outcome.error, message: outcome.message })
       case 'misconfigured':
         if (outcome.error)
-          return end(handle, { status: 'error', error: outcome.error, message: `${outcome.message} ${outcome.hint}` })
+          return end(handle, raw, {
+            status: 'error',
+            error: outcome.error,
+            message: `${outcome.message} ${outcome.hint}`,
+          })
         break
       case 'not_now':
         return postpone(
           handle,
-          login,
+          found,
           Math.max(login.interval, Math.min(outcome.retryAfter, LONGEST_PAUSE)),
           outcome.message,
         )
     }
     const failures = open.get(handle)?.failures ?? 0
-    await postpone(handle, login, Math.min(login.interval * 2 ** failures, LONGEST_PAUSE), outcome.message)
+    return postpone(handle, found, Math.min(login.interval * 2 ** failures, LONGEST_PAUSE), outcome.message)
   }
 
-  async function postpone(handle: string, login: DeviceLogin, pause: number, trouble?: string): Promise<void> {
+  /** Puts the next poll off; undefined: another instance has taken this login over, and what it has written stands. */
+  async function postpone(
+    handle: string,
+    { login, raw }: Found<DeviceLogin>,
+    pause: number,
+    trouble?: string,
+  ): Promise<Found<DeviceLogin> | undefined> {
     const nextPollAt = clock.wall() + pause
     const failures = open.get(handle)?.failures ?? 0
     open.set(handle, { nextPollAt: wakeAt(login, nextPollAt), failures: trouble ? failures + 1 : failures, trouble })
-    await pending.write(handle, { ...login, next_poll_at: iso(nextPollAt) })
+    const next = { ...login, next_poll_at: iso(nextPollAt) }
+    try {
+      return { login: next, raw: await pending.write(handle, next, raw) }
+    } catch (error) {
+      if (isStorageError(error, 'conflict')) return undefined
+      throw error
+    }
   }
 
-  async function end(handle: string, outcome: Pick<LoginOutcome, 'status' | 'error' | 'message'>): Promise<void> {
+  async function end(handle: string, raw: string, ending: LoginEnd): Promise<void> {
     open.delete(handle)
-    const login = (await pending.read(handle))?.login
-    if (login && hasEnded(login)) return // the first outcome stands
-    journal.add('sign_in', outcome.error ?? outcome.status, outcome.message)
-    await pending.write(handle, { version: 1, ended_at: iso(clock.wall()), ...outcome })
+    let isOurs = true // and is noted, where the store does not say
+    try {
+      isOurs = (await pending.end(handle, ending, raw)) !== undefined
+    } finally {
+      if (isOurs) journal.add('sign_in', ending.error ?? ending.status, ending.message)
+    }
   }
 
   async function pollWhatIsDue(): Promise<void> {
@@ -196,7 +227,7 @@ export function createDeviceLogins(parts: {
 
   return {
     async start() {
-      for (const { handle, login } of await pending.readAll()) if (isDevice(login)) watch(handle, login)
+      for (const { handle, login } of await pending.readAll()) if (login.kind === 'device') watch(handle, login)
     },
 
     begin() {
@@ -207,12 +238,12 @@ export function createDeviceLogins(parts: {
 
     async state(handle) {
       const login = /^[0-9a-f]{32}$/.test(handle) ? (await pending.read(handle))?.login : undefined
-      if (!login || !(isDevice(login) || hasEnded(login))) {
+      if (!login || login.kind === 'browser') {
         throw new KeeperError('not_found', 'This sign-in is not known, or ended more than 10 minutes ago.', {
           hint: 'Start a new one.',
         })
       }
-      if (hasEnded(login)) return { status: login.status, message: login.message, error: login.error }
+      if (login.kind === 'ended') return { status: login.status, message: login.message, error: login.error }
       // The tick that ends it may have to wait for a dead instance's lease.
       if (clock.wall() >= Date.parse(login.expires_at)) return { status: 'expired', message: 'The code has run out.' }
       watch(handle, login)

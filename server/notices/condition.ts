@@ -1,7 +1,7 @@
 import type { Config } from '../config'
-import type { Snapshot } from './keeper'
-import { standingOf } from './standing'
-import { lifetime } from './token-set'
+import type { Snapshot } from '../keeper/keeper'
+import { lifetime } from '../keeper/token-set'
+import { standingOf } from '../status/standing'
 
 /** What the owner is told of. */
 export const CONDITIONS = ['lost', 'not_saved', 'running_out', 'well'] as const

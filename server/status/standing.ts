@@ -1,6 +1,6 @@
 import type { Config } from '../config'
+import { notConfigured, type Snapshot } from '../keeper/keeper'
 import { isUnattended } from '../platform'
-import { notConfigured, type Snapshot } from './keeper'
 
 /** How it stands with the sign-in. */
 export interface Standing {
@@ -11,8 +11,11 @@ export interface Standing {
   hint?: string
 }
 
-/** What is said of the sign-in at that moment, on the page and in notices. */
-export function standingOf(config: Config, now: Snapshot): Standing {
+/**
+ * What is said of the sign-in at that moment, on the page and in notices.
+ * @param warning why what is stored would not last
+ */
+export function standingOf(config: Config, now: Snapshot, warning?: string): Standing {
   const { kept, timeLeft, refusal, unusable, trouble, notSaved, storage } = now
   const authenticated = timeLeft > 0 && config.clientId !== undefined
   if (!config.clientId) {
@@ -33,7 +36,7 @@ export function standingOf(config: Config, now: Snapshot): Standing {
   const problem = notSaved ?? storage
   if (!kept) {
     const message = problem ? `Nobody is signed in. ${problem.message}` : 'Nobody is signed in.'
-    return { authenticated: false, state: 'signed_out', message, hint: problem?.hint, problem: durability(config) }
+    return { authenticated: false, state: 'signed_out', message, hint: problem?.hint, problem: durability(warning) }
   }
   const state = 'signed_in'
   if (problem) {
@@ -52,10 +55,10 @@ export function standingOf(config: Config, now: Snapshot): Standing {
     message: authenticated
       ? `Signed in to Yoto; the token is renewed ${isUnattended ? 'by itself' : 'when it is asked for'}.`
       : 'Signed in; a new token is being fetched.',
-    problem: durability(config),
+    problem: durability(warning),
   }
 }
 
-function durability(config: Config): 'not_durable' | undefined {
-  return config.storageWarning ? 'not_durable' : undefined
+function durability(warning: string | undefined): 'not_durable' | undefined {
+  return warning ? 'not_durable' : undefined
 }

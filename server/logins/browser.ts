@@ -1,13 +1,12 @@
-import { isStorageError } from '../../storage'
 import type { Config } from '../config'
 import { randomHex } from '../hex'
+import type { Clock } from '../keeper/clock'
+import type { Journal } from '../keeper/journal'
+import type { Keeper } from '../keeper/keeper'
+import { fingerprintOf } from '../keeper/token-set'
 import { authorizationUrl, exchangeCode } from '../yoto/authorization-code'
 import { oauthError } from '../yoto/outcome'
-import type { Clock } from './clock'
-import type { Journal } from './journal'
-import type { Keeper } from './keeper'
-import { type BrowserLogin, hasEnded, isBrowser, type LoginOutcome, type PendingLogins } from './pending-logins'
-import { fingerprintOf } from './token-set'
+import type { BrowserLogin, Found, PendingLogins } from './pending'
 
 /** Milliseconds that a person has at Yoto. */
 export const BROWSER_LOGIN_LIFETIME = 600_000
@@ -63,34 +62,28 @@ export function createBrowserLogins(parts: {
   const underway = new Set<Promise<unknown>>()
   const iso = (time: number) => new Date(time).toISOString()
 
-  function outcome(status: LoginOutcome['status'], message: string): LoginOutcome {
-    return { version: 1, ended_at: iso(clock.wall()), status, message, taken_by: randomHex(128) }
-  }
-
   /** Whether this browser may use this login; taken out of circulation at once, so that a second try finds it used. */
-  async function claim({ state, secret }: WayBack): Promise<BrowserLogin | Ending> {
+  async function claim({ state, secret }: WayBack): Promise<Found<BrowserLogin> | Ending> {
     const found = /^[0-9a-f]{32}$/.test(state) ? await pending.read(state) : undefined
     if (!found || !secret) return 'unexpected'
-    const { login, raw } = found
-    if (hasEnded(login)) return 'used'
-    if (!isBrowser(login) || login.browser !== fingerprintOf(secret)) return 'unexpected'
-    try {
-      await pending.write(state, outcome('error', 'It came back, and its end is not known.'), raw)
-    } catch (error) {
-      if (isStorageError(error, 'conflict')) return 'used'
-      throw error
-    }
+    const { login } = found
+    if (login.kind === 'ended') return 'used'
+    if (login.kind !== 'browser' || login.browser !== fingerprintOf(secret)) return 'unexpected'
+    const unknown = { status: 'error', message: 'It came back, and its end is not known.' } as const
+    const raw = await pending.end(state, unknown, found.raw)
+    if (raw === undefined) return 'used'
     if (clock.wall() >= Date.parse(login.expires_at)) return 'expired'
     const isSame = login.client_id === config.clientId && login.server === config.authUrl
-    return isSame ? login : 'unexpected'
+    return isSame ? { login, raw } : 'unexpected'
   }
 
   async function finish(wayBack: WayBack): Promise<Ending> {
-    const login = await claim(wayBack)
-    if (typeof login === 'string') return login // not noted: anybody can send these
-    const ending = await conclude(login, wayBack)
+    const claimed = await claim(wayBack)
+    if (typeof claimed === 'string') return claimed // not noted: anybody can send these
+    const ending = await conclude(claimed.login, wayBack)
     const status = SAID[ending] ? 'success' : 'error'
-    await pending.write(wayBack.state, outcome(status, SAID[ending] ?? ending)).catch(() => {}) // it stays used all the same
+    const told = { status, message: SAID[ending] ?? ending } as const
+    await pending.end(wayBack.state, told, claimed.raw).catch(() => {}) // it stays used all the same
     return ending
   }
 
@@ -148,7 +141,8 @@ export function createBrowserLogins(parts: {
       const secret = randomHex(256)
       const verifier = randomHex(256) // 64 unreserved characters (RFC 7636 4.1)
       const now = clock.wall()
-      await pending.write(state, {
+      const login: BrowserLogin = {
+        kind: 'browser',
         version: 1,
         client_id: config.clientId ?? '',
         server: config.authUrl,
@@ -157,7 +151,8 @@ export function createBrowserLogins(parts: {
         browser: fingerprintOf(secret),
         began_at: iso(now),
         expires_at: iso(now + BROWSER_LOGIN_LIFETIME),
-      })
+      }
+      await pending.write(state, login, null)
       journal.add('sign_in', 'begun', 'A sign-in in the browser has begun.')
       return {
         state,
