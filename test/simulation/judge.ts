@@ -12,7 +12,7 @@ export interface Act {
   /** `done` and durable at `endedAt`; `open` until then; `uncertain` where it may or may not have come about, for good. */
   state: 'open' | 'done' | 'uncertain'
   endedAt: number
-  /** It was reported as not saved: what is begun later comes after it, saved or not (rule 8). */
+  /** It was reported as not saved: what somebody begins later comes after it (rule 8); of what is done by hand nobody can tell. */
   heldAt?: number
 }
 
@@ -146,7 +146,7 @@ export class Judge {
         (later) =>
           later.state === 'done' &&
           later !== act &&
-          later.begunAt >= (act.heldAt ?? act.endedAt) &&
+          later.begunAt >= ((later.by && act.heldAt) ?? act.endedAt) &&
           later.endedAt <= (later.by ? asOf : byHandAsOf),
       )
     const outcomes = new Set(this.acts.filter((act) => !isOver(act)).map(({ wanted }) => wanted))
@@ -197,15 +197,17 @@ export class Judge {
   }
 
   /** What lies in the store now need not be what was written. */
-  private isOtherStore(): boolean 
+  private isOtherStore(): boolean {
     return (
       this.wasAwaySince(this.now() - 10_000) ||
       this.isWithin(10_000, this.leaseLostAt, this.rolledBackAt, this.emptiedAt)
     )
+  }
 
   /** @returns whether one of these was less than so many ms ago */
-  private isWithin(duration: number, ...times: number[]): boolean 
+  private isWithin(duration: number, ...times: number[]): boolean {
     return this.now() - Math.max(...times) < duration
+  }
 
   // --- what is said --------------------------------------------------------------------------------------------------
 
@@ -245,8 +247,8 @@ export class Judge {
     this.wasStored.add(token.value)
     const held = this.acts.find(({ wanted, heldAt, state }) => wanted === token.family && heldAt && state === 'open')
     if (!held || this.isOtherStore()) return
-    const isLater = ({ state, begunAt }: Act) =>
-      state === 'done' && begunAt >= (held.heldAt ?? Number.POSITIVE_INFINITY)
+    const isLater = ({ state, by, begunAt }: Act) =>
+      state === 'done' && by && begunAt >= (held.heldAt ?? Number.POSITIVE_INFINITY)
     const later = this.acts.find(isLater)
     if (later) this.violate(`${held.what}, which was held, was saved over what came later: ${later.what}`)
   }
@@ -258,11 +260,12 @@ export class Judge {
     stored: RefreshToken | undefined,
     before: TokenRecord | undefined,
     after: TokenRecord | undefined,
-  ): void 
+  ): void {
     if (!stored || !after || after.signed_out || this.now() - knewAsOf > LEASE_LASTS) return
     if (before?.fingerprint !== stored.fingerprint || after.fingerprint === stored.fingerprint) return
     if (this.isOtherStore() || process.wentOnAt >= process.checkedAt) return
     this.violateOnce(process, `wrote over the record of ${stored.value}, which is stored`)
+  }
 
   /** A sign-out is reported as done. */
   onSignedOut({ process, since }: Said, find: (token: string) => RefreshToken | undefined): void {
@@ -294,15 +297,17 @@ export class Judge {
     }
   }
 
-  private force(reason: string): string 
+  private force(reason: string): string {
     this.forced[reason] = (this.forced[reason] ?? 0) + 1
     return `forced: ${reason}`
+  }
 
   /** Whether a family's end is nobody's fault. */
-  isForced({ endedBy }: Family): boolean 
+  isForced({ endedBy }: Family): boolean {
     if (endedBy?.startsWith('forced')) return true
     // A sign-out that an emptied store has forgotten: who had not heard of it has saved the sign-in again.
     return endedBy === 'revoked' && this.emptiedAt > Number.NEGATIVE_INFINITY && this.wanted().has(null)
+  }
 
   private whyForced({ replaced, value }: RefreshToken, again: Refresh): string | undefined {
     if (!replaced) return undefined
@@ -329,8 +334,9 @@ export class Judge {
     return undefined
   }
 
-  private wasAwaySince(time: number): boolean 
+  private wasAwaySince(time: number): boolean {
     return this.storeAwaySince !== undefined || this.storeBackAt > time
+  }
 
   /** @param stored what lay in the store when the revocation was sent: of that everybody can know */
   onRevoked(family: Family, asked: Family, by: SimulatedProcess, stored: Family | undefined): string {

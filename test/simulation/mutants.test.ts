@@ -83,8 +83,8 @@ const CASES: Case[] = [
   },
   {
     name: 'an intent that is kept waiting (rule 5)',
-    profile: 'crashes',
-    seeds: 60,
+    profile: 'deaths',
+    seeds: 100,
     file: 'server/keeper/next.ts',
     from: 'trouble || isInDoubt(state) ?',
     to: 'trouble ?',

@@ -56,6 +56,7 @@ export const PROFILES: Record<string, Profile> = {
   users,
   lossy,
   crashes,
+  deaths: { ...calm, crashes: 0.1, overRefresh: 0.3 },
   pauses,
   outages: { ...calm, yotoAway: 0.3 },
   clocks: { ...calm, processes: [1, 2], clockJumps: 1, refreshes: 0.1, renewals: 0.1 },
