@@ -83,8 +83,8 @@ const CASES: Case[] = [
   },
   {
     name: 'an intent that is kept waiting (rule 5)',
-    profile: 'crashes',
-    seeds: 60,
+    profile: 'deaths',
+    seeds: 100,
     file: 'server/keeper/next.ts',
     from: 'trouble || isInDoubt(state) ?',
     to: 'trouble ?',
@@ -99,8 +99,8 @@ const CASES: Case[] = [
   },
   {
     name: 'a debt that is paid with an old record (rule 7)',
-    profile: 'held',
-    seeds: 200,
+    profile: 'refusals',
+    seeds: 100,
     file: 'server/keeper/debts.ts',
     from: `if (isThere(debt.refusal.fingerprint))
           await writeRecord(store, withRefusal(stored as StoredToken, record, debt.refusal))`,

@@ -56,12 +56,22 @@ export const PROFILES: Record<string, Profile> = {
   users,
   lossy,
   crashes,
+  deaths: { ...calm, crashes: 0.1, overRefresh: 0.3 },
   pauses,
   outages: { ...calm, yotoAway: 0.3 },
   clocks: { ...calm, processes: [1, 2], clockJumps: 1, refreshes: 0.1, renewals: 0.1 },
   emptied: { ...calm, storeEmptied: 0.2 },
   /** Sign-ins, refusals and renewals that the store does not take. */
   held: { ...users, signIns: 2, signOuts: 0.5, storeAway: 1, storeFull: 0.5, overRefresh: 0.3, yotoFaults: 0.3 },
+  /** Refusals that the store does not take, and sign-ins after them. */
+  refusals: {
+    ...calm,
+    processes: [2, 3],
+    signIns: 4,
+    storeFull: 0.2,
+    overRefresh: 0.5,
+    yotoFaults: 0.5,
+  },
   disk: { ...users, ...store, crashes: 0.2, yotoFaults: 0.03 },
   functions: { ...users, ...store, grounds: ['plain', 'redis'], areFunctions: true, crashes: 0.3, yotoFaults: 0.1 },
   all: {

@@ -222,8 +222,8 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   eachFault(
     profile.storeLies,
     forAWhile(
-      () => ground.setLies(0.5),
-      () => ground.setLies(0),
+      () => world.setLies(0.5),
+      () => world.setLies(0),
       10_000,
     ),
   )
@@ -264,7 +264,7 @@ async function turmoil(world: World, profile: Profile, random: Random): Promise<
   judge.disturb()
   world.setAway(false)
   world.setFull(false)
-  ground.setLies(0)
+  world.setLies(0)
   for (const { process } of instances) process.goOn()
 }
 

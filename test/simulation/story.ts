@@ -122,7 +122,7 @@ class Teller {
     [/^store (away|back)$/, (how) => this.there().setAway(how === 'away')],
     [/^store (full|has room)$/, (how) => this.there().setFull(how === 'full')],
     [/^store emptied$/, () => this.there().emptyStore(60_000)],
-    [/^writes (fail though they arrive|succeed)$/, (how) => this.there().ground.setLies(how === 'succeed' ? 0 : 1)],
+    [/^writes (fail though they arrive|succeed)$/, (how) => this.there().setLies(how === 'succeed' ? 0 : 1)],
     [/^put (.+) by hand$/, (token) => this.putByHand(token)],
     [/^remove by hand$/, () => this.there().removeByHand()],
     [/^clock of (\w+) (\w+) (back|ahead)$/, (name, by, to) => this.jump(name, (to === 'back' ? -1 : 1) * duration(by))],

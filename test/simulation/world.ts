@@ -59,6 +59,7 @@ export class World {
   /** Sees every state of every keeper. */
   onState: (process: SimulatedProcess, state: State) => void = () => {}
   private started = 0
+  private lastToken?: string
   private lastRecord: { raw: string | null; record?: TokenRecord } = { raw: null }
 
   constructor(
@@ -107,7 +108,7 @@ export class World {
     })
     const lib = code(process.surroundings(this.ground.modules(process)))
     const { store, lease, watchInterval, removeLeftovers } = this.ground.open(process, lib)
-    this.judge.noticesWithin = watchInterval + 15_000
+    this.judge.noticesWithin = watchInterval + 25_000
     const config = lib.readConfig({ YOTO_CLIENT_ID: 'client' }, '/')
     const journal = { add: (kind: string, outcome: string) => this.trace(name, `note ${kind} ${outcome}`) }
     const keeper = lib.createKeeper({
@@ -354,6 +355,7 @@ export class World {
   setAway(away: boolean): void {
     const { judge, scheduler } = this
     this.trace('store', away ? 'is away' : 'is back')
+    judge.storeTouchedAt = scheduler.now
     if (this.ground.setAway(away)) judge.wasOther()
     if (away) judge.storeAwaySince ??= scheduler.now
     else {
@@ -386,9 +388,16 @@ export class World {
     })
   }
 
+  /** @param probability of a write to be reported failed though it has reached the store */
+  setLies(probability: number): void {
+    this.judge.storeTouchedAt = this.scheduler.now
+    this.ground.setLies(probability)
+  }
+
   setFull(isFull: boolean): void {
     this.trace('store', isFull ? 'is full' : 'has room')
     this.judge.isFull = isFull
+    this.judge.storeTouchedAt = this.scheduler.now
     this.ground.setFull(isFull)
   }
 
@@ -397,7 +406,9 @@ export class World {
   /** To be called before anything is taken away: what has been stored is known. */
   noteStored(): void {
     const token = this.ground.token()?.trim()
-    if (token) this.judge.wasStored.add(token)
+    if (!token || token === this.lastToken) return
+    this.lastToken = token
+    this.judge.onStored(this.yoto.find(token))
   }
 
   /** What lies beside the token, if it has changed. */
