@@ -424,7 +424,8 @@ export class World {
 
   /** Rule 4: within 10 s of a refresh (the answer may have been 5 s on its way) that is the answer, unless Yoto's API has refused what it brought. */
   private checkYoung({ process, keeper, calls }: Instance, refreshToken: string): void {
-    const { set } = keeper.snapshot()
+    const { set, trouble } = keeper.snapshot()
+    if (trouble) return // after a failure somebody may be waiting for it
     const access = set && this.yoto.access(set.accessToken)
     const isRenewing = [...calls].some(({ what }) => what === 'renew')
     if (!access || access.of.value !== refreshToken || access.to !== process || isRenewing || this.clockHasJumped)

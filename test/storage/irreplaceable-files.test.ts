@@ -1,6 +1,6 @@
 import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { chmod, chown, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -29,6 +29,8 @@ const canSetAttributes = (() => {
   return can
 })()
 const why = (can: boolean, what: string) => (can ? '' : ` (${what} is not permitted here)`)
+
+const canTrace = canMount && works('strace', '-f', 'true')
 
 /** With `data`, which the store is in, and `host`, where what is mounted lies. */
 async function newPlace(clean: (work: () => void) => void) {
@@ -119,6 +121,11 @@ async function ask(dir: string, user: number | undefined, orders: Order[]) {
   return JSON.parse(stdout)
 }
 
+const strace = (options: string[], script: string) => {
+  const [node, ...args] = [...NODE, script]
+  return promisify(execFile)('strace', ['-f', '-qq', ...options, node, ...args], { maxBuffer: 64 * 1024 * 1024 })
+}
+
 describe.skipIf(!canMount)('mounted alone', () => {
   storeConformance(
     'a file that is mounted alone',
@@ -126,9 +133,8 @@ describe.skipIf(!canMount)('mounted alone', () => {
       const cleaning: (() => void)[] = []
       const place = await newPlace((work) => cleaning.unshift(work))
       await mountedAlone(place, (work) => cleaning.unshift(work))
-      const store = durableFiles(place.dir)
-      await store.remove(KEY)
-      return { store, end: () => cleaning.forEach((work) => void work()) }
+      await writeFile(place.path, '\v')
+      return { store: durableFiles(place.dir), end: () => cleaning.forEach((work) => void work()) }
     },
     { partsSeen: true },
   )
@@ -268,8 +274,9 @@ describe('a file that', () => {
   it.skipIf(!canMount)('is hidden by a device is left alone', async (context) => {
     const { dir, path } = await newPlace(context.onTestFinished)
     context.onTestFinished(mountFile('/dev/null', path))
-    await expect(durableFiles(dir).write(KEY, 'new')).rejects.toMatchObject({ code: 'unavailable' })
-    await expect(durableFiles(dir).remove(KEY)).rejects.toMatchObject({ code: 'unavailable' })
+    const refused = { code: 'unavailable', hint: expect.stringMatching(/^Mount the folder/) }
+    await expect(durableFiles(dir).write(KEY, 'new')).rejects.toMatchObject(refused)
+    await expect(durableFiles(dir).remove(KEY)).rejects.toMatchObject(refused)
     expect(await readdir(dir)).toEqual([KEY])
   })
 
@@ -280,7 +287,10 @@ describe('a file that', () => {
     const old = 'old-'.repeat(1024)
     await writeFile(inHost, old)
     context.onTestFinished(mountFile(inHost, path))
+    // Some of the new value finds room.
+    await writeFile(join(host, 'room'), 'x'.repeat(4096))
     disk.fill()
+    await rm(join(host, 'room'))
     const store = durableFiles(dir)
     const write = store.write(KEY, 'new-'.repeat(4096), old)
     await expect(write).rejects.toMatchObject({ code: 'unavailable', hint: expect.stringMatching(/disk is full/) })
@@ -298,18 +308,13 @@ describe('a file that', () => {
     await symlink(inHost, path)
     expect(await replaceable(dir, [KEY])).toBeUndefined()
     await chmod(host, 0o1777)
+    if (isRoot) for (const one of [host, inHost]) await chown(one, NOBODY, NOBODY)
     expect(await replaceable(dir, [KEY])).toBeUndefined()
   })
 })
 
 describe('a crash over a write in place', () => {
-  const canTrace = canMount && works('strace', '-f', 'true')
   const skipped = why(canTrace, 'mounting or strace')
-
-  const strace = (options: string[], script: string) => {
-    const [node, ...args] = [...NODE, script]
-    return promisify(execFile)('strace', ['-f', '-qq', ...options, node, ...args], { maxBuffer: 64 * 1024 * 1024 })
-  }
 
   it.skipIf(!canTrace)(`finds each step flushed before the next${skipped}`, async (context) => {
     const place = await newPlace(context.onTestFinished)
@@ -455,9 +460,13 @@ describe.skipIf(!canMount)('a link to a file that is mounted alone', () => {
     const store = durableFiles(dir)
     await store.write(KEY, 'new', 'old')
     expect(await readFile(real, 'utf8')).toBe('new')
-    await writeFile(join(dir, `${KEY}.in_place.${RANDOM}.tmp`), JSON.stringify({ before: 'new', after: 'newer' }))
-    await removeLeftovers(dir, [KEY])
-    expect(await readFile(real, 'utf8')).toBe('newer')
+    expect(await readdir(host)).toEqual(['real'])
+    if (canTrace) {
+      const kill = ['-e', 'inject=pwrite64:signal=KILL']
+      await expect(strace(kill, scriptOf(dir, [['write', KEY, 'newer', 'new']]))).rejects.toThrow()
+      await removeLeftovers(dir, [KEY])
+      expect(await readFile(real, 'utf8')).toBe('newer')
+    }
     await store.remove(KEY)
     expect(await store.read(KEY)).toBeNull()
     expect((await readdir(dir)).sort()).toEqual([KEY, 'source'])
