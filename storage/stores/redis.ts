@@ -53,8 +53,7 @@ export function redisStore(run: Command, prefix: string, toChange: (key: string)
       await toChange(key)('SET', nameOf(key), value)
       return
     }
-    const by = value === onlyIf ? run : toChange(key) // what is replaced by itself is as durable as it was
-    const outcome = await evaluate(by, WRITE_ONLY_IF, key, value, ...(onlyIf === null ? [] : [onlyIf]))
+    const outcome = await evaluate(toChange(key), WRITE_ONLY_IF, key, value, ...(onlyIf === null ? [] : [onlyIf]))
     if (outcome === 'written') return
     if (outcome !== 'replaced' && outcome !== 'removed') throw misunderstood('EVAL')
     throw new StorageError('conflict', `${key} was ${outcome} meanwhile`)
