@@ -14,7 +14,7 @@ const TEMPORARY = /^\.yoto_.*\.[0-9a-f]{16}\.tmp$/
 const JOURNAL = /\.in_place\.[0-9a-f]{16}\.tmp$/
 
 /** Said where a name may not be given to another file, or none be made: it is mounted, somebody else's, or immutable, or its folder is. */
-const IRREPLACEABLE = ['EBUSY', 'EXDEV', 'EPERM', 'EACCES']
+const IRREPLACEABLE = ['EBUSY', 'EXDEV', 'EPERM', 'EACCES', 'EROFS']
 
 /**
  * One file a key, in one folder, each value durable before its write resolves.
@@ -78,7 +78,6 @@ export function durableFiles(dir: string): TokenStore {
 
   async function overwrite(target: string, key: string, value: string, onlyIf?: string | null): Promise<void> {
     const before = await readFile(target, 'utf8')
-    requireExpected(before, key, value, onlyIf)
     const journal = await writeJournal(key, { before, after: value })
     try {
       writeInPlace(target, value, (current) => requireExpected(current, key, value, onlyIf))
@@ -122,11 +121,13 @@ export function durableFiles(dir: string): TokenStore {
   /** Where it cannot be replaced or removed, as `refused` says: can it be written? Throws the one or the other. */
   async function requireWritable(target: string, key: string, what: 'write' | 'remove', refused: unknown) {
     if (!hasCode(refused, ...IRREPLACEABLE)) throw refused
+    const neither = (code: string) =>
+      asStorageError(refused, what, key, dir, neitherHint(target, codeOf(refused), code))
     const file = await open(target, 'r+').catch((error) => {
-      throw asStorageError(refused, what, key, dir, neitherHint(target, codeOf(refused), codeOf(error)))
+      throw neither(codeOf(error))
     })
     const found = await file.stat().finally(() => file.close())
-    if (!found.isFile()) throw refused
+    if (!found.isFile()) throw neither('')
     if (found.size > LARGEST_VALUE) throw notAFile(key, 'larger than 1 MiB')
   }
 
