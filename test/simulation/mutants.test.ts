@@ -33,7 +33,7 @@ const CASES: Case[] = [
   },
   {
     name: 'a lease that says yes for ever (rule 3)',
-    profile: 'pauses',
+    profile: 'all',
     seeds: 60,
     store: (store) => {
       store.leaseAlwaysSaysYes = true
