@@ -39,12 +39,12 @@ const MENDS: Record<string, string> = {
   EISDIR: 'A directory is in the place of a file: move it away.',
 }
 
-/** A file system's error in words: what could not be done, its code, and what mends it. Ours are returned as they are. */
-export function fileError(error: unknown, what: string): StorageError {
+/** A file system's error in words: what could not be done, its code, and what mends it, if `hint` does not say it better. Ours are returned as they are. */
+export function fileError(error: unknown, what: string, hint?: string): StorageError {
   if (error instanceof StorageError) return error
   const { code: given, name } = (error ?? {}) as { code?: string; name?: string }
   const code = given ?? (name === 'NotCapable' ? name : 'unknown error')
-  return new StorageError('unavailable', `${what}: ${code}`, MENDS[code])
+  return new StorageError('unavailable', `${what}: ${code}`, hint ?? MENDS[code])
 }
 
 /** A message that stands for itself. */

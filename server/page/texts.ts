@@ -104,7 +104,7 @@ export const texts = {
       yoto_unreachable: 'Yoto cannot be reached.',
       misconfigured: 'The set-up needs mending.',
       not_saved: 'The sign-in could not be saved.',
-      not_durable: 'A sign-in may not last where it is kept.',
+      not_durable: 'A sign-in may not survive a restart or a redeployment.',
     },
     /** What to do about it, where the service says nothing. */
     mends: {
@@ -151,7 +151,7 @@ export const texts = {
     refreshed: 'Refreshed',
     nothingToLock: 'There is nothing to lock: this service asks for no key here.',
     survives: 'survives restarts and redeployments',
-    perishes: 'may not last',
+    perishes: 'may not survive a restart or a redeployment',
     notThereYet: 'not saved there at the moment',
     due: 'due now',
     unexpected: 'The service gave an answer this page does not understand.',

@@ -1,7 +1,10 @@
-import { readdir, readFile, realpath, stat, statfs } from 'node:fs/promises'
+import { readdir, realpath, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileError, sentence } from '../errors'
+import { ownUser, quoted } from '../irreplaceable'
 import type { Check, Finding } from './check'
+import { mountOf, readMounts } from './mounts'
+import { replaceable } from './replaceable'
 
 /** What can be wrong with a folder of files, beside that it cannot be written. */
 
@@ -9,6 +12,8 @@ export interface FolderOptions {
   dir: string
   /** Files last on a mounted volume only: the container's own disk goes with it. */
   needsVolume: boolean
+  /** The files that the sign-in hangs on. */
+  leasedKeys: readonly string[]
 }
 
 /** File systems that end with what they are in. */
@@ -24,12 +29,13 @@ const LEAST_ROOM = 5 * 1024 * 1024
 const LEAST_INODES = 50
 
 export function folderChecks(options: FolderOptions): Check[] {
-  const { dir } = options
+  const { dir, leasedKeys } = options
   const worded = (what: string, look: () => Promise<Finding | undefined>) => () => look().catch((e) => failed(e, what))
   return [
     { name: 'volume', look: worded(`cannot tell what ${dir} is on`, () => volume(options)) },
     { name: 'room', look: worded(`cannot tell how much room ${dir} has`, () => room(dir)) },
     { name: 'file_modes', look: worded(`cannot look at the files in ${dir}`, () => fileModes(dir)) },
+    { name: 'replaceable', look: worded(`cannot look at the files in ${dir}`, () => replaceable(dir, leasedKeys)) },
   ]
 }
 
@@ -40,8 +46,8 @@ function failed(error: unknown, what: string): Finding {
 
 async function volume({ dir, needsVolume }: FolderOptions): Promise<Finding | undefined> {
   const path = await realpath(dir)
-  const table = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '')
-  if (table === '' && !needsVolume) return undefined // not Linux, or Deno, which shows nobody but --allow-all what is there
+  const table = await readMounts()
+  if (table === '' && !needsVolume) return undefined
   const { point, type } = mountOf(path, table)
   if (needsVolume) {
     if (point !== '/') return { ok: true, message: `The files are in ${dir}, on the volume mounted at ${point}.` }
@@ -60,25 +66,6 @@ async function volume({ dir, needsVolume }: FolderOptions): Promise<Finding | un
     message: `${dir} is in ${where}: the sign-in would be gone with that.`,
     hint: `Mount a volume or a folder of the machine at ${quoted(dir)}, or set DATA_DIR to a folder on a disk.`,
   }
-}
-
-/**
- * The innermost mount that `path` lies in: where, and of which file system (proc_pid_mountinfo(5): the fifth field, with white space in
- * octal, and the first after the dash). Of two in one place the later lies over the other.
- */
-function mountOf(path: string, mountinfo: string): { point: string; type: string } {
-  return mountinfo
-    .split('\n')
-    .map((line) => ({ point: unescaped(line.split(' ')[4] ?? ''), type: line.split(' - ')[1]?.split(' ')[0] ?? '' }))
-    .filter(({ point }) => point !== '' && (point === '/' || path === point || path.startsWith(`${point}/`)))
-    .reduce((innermost, one) => (one.point.length >= innermost.point.length ? one : innermost), {
-      point: '/',
-      type: '',
-    })
-}
-
-function unescaped(field: string): string {
-  return field.replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 
 async function room(dir: string): Promise<Finding | undefined> {
@@ -113,7 +100,7 @@ function inWords(bytes: number): string {
 
 /** Whoever else may read the token may use it, and only its owner may mend that. */
 async function fileModes(dir: string): Promise<Finding> {
-  const user = userId()
+  const user = ownUser()
   const open: string[] = []
   const foreign: string[] = []
   for (const path of await statePaths(dir)) {
@@ -141,18 +128,4 @@ async function fileModes(dir: string): Promise<Finding> {
 async function statePaths(dir: string): Promise<string[]> {
   const names = (await readdir(dir)).filter((name) => /^\.yoto_/.test(name) && !/_lease\.|\.tmp$/.test(name))
   return names.sort().map((name) => join(dir, name))
-}
-
-/** Undefined where the runtime does not tell, as Deno without --allow-sys. */
-function userId(): number | undefined {
-  try {
-    return process.getuid?.()
-  } catch {
-    return undefined
-  }
-}
-
-/** As one word of a shell's command. */
-function quoted(path: string): string {
-  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }

@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** A file system of 64 kB, so that a disk can be full or read-only at the wrong moment. */
+/** A file system of 64 kB, so that a disk can be full or read-only at the wrong moment; and single files that are mounted. */
 
 const mounted = new Set<string>()
 
@@ -44,6 +44,15 @@ export function mountSmallDisk(dir: string, size = 'size=64k'): SmallDisk {
     },
     unmount: () => unmount(dir),
   }
+}
+
+/** Mounts `file` at `at`, an empty file, alone: as `docker run -v file:at` does. Returns what unmounts it. */
+export function mountFile(file: string, at: string, { readOnly = false } = {}): () => void {
+  writeFileSync(at, '')
+  execFileSync('mount', ['--bind', file, at], { stdio: 'pipe' })
+  mounted.add(at)
+  if (readOnly) execFileSync('mount', ['-o', 'remount,bind,ro', at], { stdio: 'pipe' })
+  return () => unmount(at)
 }
 
 /** Refused as busy for as long as a file in it is open for writing, as the journal's or a lease's may just be. */

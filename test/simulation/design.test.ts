@@ -10,7 +10,7 @@ import type { State, World } from './world'
 const PAGE = 'docs/design.md'
 const page = readFileSync(PAGE, 'utf8')
 const PICTURE = /```mermaid\nstateDiagram-v2\n(.*?)```/s
-const SEEDS = 25
+const SEEDS = 6
 
 const nameOf = ({ kept, unsaved }: State) => {
   if (unsaved) return 'unsaved'
