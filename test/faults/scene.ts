@@ -241,9 +241,10 @@ async function expectNoLeftovers(dir: string): Promise<void> {
 export async function expectSignedIn(keeper: Keeper, { yoto, dir }: Scene, family?: SeededTokens): Promise<void> {
   const isWell = async () => {
     const status = await askStatus(keeper)
-    return (
-      status.authenticated && !status.problem && storedToken(dir) === yoto.currentRefreshToken(family?.refresh_token)
-    )
+    if (!status.authenticated || status.problem) return false
+    // What was begun has ended as well: until then the access token may be about to be replaced.
+    const isSettled = !Object.hasOwn(storedRecord(dir), 'intent')
+    return isSettled && storedToken(dir) === yoto.currentRefreshToken(family?.refresh_token)
   }
   await waitUntil(isWell, { what: 'the sign-in was well and its newest token stored' })
   await expectWorkingToken(keeper, yoto)
