@@ -14,6 +14,8 @@ export interface Act {
   endedAt: number
   /** It was reported as not saved: what somebody begins later comes after it (rule 8); of what is done by hand nobody can tell. */
   heldAt?: number
+  /** A sign-out that could not be noted in the store yet: of it nobody else can know. */
+  isUnnoted?: boolean
 }
 
 /** What the store holds. */
@@ -146,7 +148,7 @@ export class Judge {
         (later) =>
           later.state === 'done' &&
           later !== act &&
-          later.begunAt >= ((later.by && act.heldAt) ?? act.endedAt) &&
+          later.begunAt >= ((later.by && !later.isUnnoted && act.heldAt) || act.endedAt) &&
           later.endedAt <= (later.by ? asOf : byHandAsOf),
       )
     const outcomes = new Set(this.acts.filter((act) => !isOver(act)).map(({ wanted }) => wanted))
@@ -250,7 +252,8 @@ export class Judge {
     const isLater = ({ state, by, begunAt }: Act) =>
       state === 'done' && by && begunAt >= (held.heldAt ?? Number.POSITIVE_INFINITY)
     const later = this.acts.find(isLater)
-    if (later) this.violate(`${held.what}, which was held, was saved over what came later: ${later.what}`)
+    if (later?.isUnnoted) this.force('a sign-out that could not be noted was overtaken by a sign-in held elsewhere')
+    else if (later) this.violate(`${held.what}, which was held, was saved over what came later: ${later.what}`)
   }
 
   /** The record has changed: what tells of the stored token is not to be replaced by what tells of another. */
@@ -338,14 +341,16 @@ export class Judge {
     return this.storeAwaySince !== undefined || this.storeBackAt > time
   }
 
-  /** @param stored what lay in the store when the revocation was sent: of that everybody can know */
-  onRevoked(family: Family, asked: Family, by: SimulatedProcess, stored: Family | undefined): string {
-    // Of a sign-in that is only on its way nobody can know.
-    if (
-      family !== asked &&
-      family !== stored &&
-      this.acts.some((act) => act.wanted === family && act.endedAt > this.now() - 1_000)
-    ) {
+  /** @param when.stored what lay in the store when the revocation was sent: of that everybody can know */
+  onRevoked(
+    family: Family,
+    asked: Family,
+    by: SimulatedProcess,
+    { stored, sentAt }: { stored?: Family; sentAt: number },
+  ): string {
+    // Of a sign-in that was not there yet, or only on its way, nobody could know.
+    const isNew = ({ wanted, endedAt }: Act) => wanted === family && endedAt > sentAt - 1_000
+    if (family !== asked && family !== stored && this.acts.some(isNew)) {
       return this.force('the grant was deleted while another sign-in was under way')
     }
     const wanted = this.wanted()

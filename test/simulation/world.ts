@@ -298,6 +298,7 @@ export class World {
   async signOut(instance: Instance): Promise<void> {
     const { process } = instance
     const act = this.judge.begin('sign out', null, process)
+    const before = this.record()?.signed_out?.at
     this.trace(process.name, 'somebody signs out')
     try {
       await this.call(instance, 'sign out', async () => {
@@ -305,6 +306,8 @@ export class World {
         return instance.keeper.signOut()
       })
       this.judge.end(act, 'done')
+      const noted = this.record()?.signed_out?.at
+      act.isUnnoted = !noted || noted === before
       this.trace(process.name, 'has signed out')
       this.judge.onSignedOut({ process, since: act.begunAt, isUnsaved: false }, (token) => this.yoto.find(token))
     } catch (error) {
@@ -370,7 +373,8 @@ export class World {
     this.noteStored()
     this.ground.empty()
     this.checkSavedAgain()
-    this.judge.emptied(notice)
+    const isAnyoneBehind = this.instances.some(({ process }) => process.isStopped)
+    this.judge.emptied(isAnyoneBehind ? Number.POSITIVE_INFINITY : notice)
   }
 
   /** Rule 10: who holds the sign-in saves it again, unless something else happens. */

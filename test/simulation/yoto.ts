@@ -128,10 +128,11 @@ export class SimulatedYoto {
   async revoke(sender: SimulatedProcess, value: string): Promise<boolean> {
     const fault = this.nextFault()
     const stored = this.refreshTokens.get(this.storedToken() ?? '')?.family
+    const sentAt = this.scheduler.now
     this.trace(sender.name, `yoto revoke ${value}${fault ? ` (${fault})` : ''}`)
     const answer = await this.exchange(sender, fault, undefined, () => {
       const family = this.refreshTokens.get(value)?.family
-      if (family) this.end(family, sender, stored)
+      if (family) this.end(family, sender, { stored, sentAt })
       return json(200, {})
     })
     return answer.kind === 'answer' && answer.status === 200
@@ -203,13 +204,13 @@ export class SimulatedYoto {
     return json(200, this.answerFor(next, refresh.sender))
   }
 
-  private end(family: Family, by: SimulatedProcess, stored: Family | undefined): void {
+  private end(family: Family, by: SimulatedProcess, when: { stored?: Family; sentAt: number }): void {
     const ended = this.options.revocationDeletesGrant
       ? this.families.filter(({ user, endedBy }) => user === family.user && !endedBy)
       : [family]
     for (const one of ended) {
       if (one.endedBy) continue
-      one.endedBy = this.judge.onRevoked(one, family, by, stored)
+      one.endedBy = this.judge.onRevoked(one, family, by, when)
       this.trace('yoto', `${one.name} ends (${one.endedBy})`)
     }
   }
