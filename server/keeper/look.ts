@@ -91,7 +91,7 @@ export function createLook({ parts, memory, turns }: Shared): Look {
     if (!stored && !record) return become.isHeld(memory.state)
     const set = tokenOf(memory.state)?.set
     if (!set || !stored || record?.fingerprint !== stored.fingerprint || record.family !== set.family) return false
-    return (record.rotation ?? 0) < set.rotation
+    return record.rotation !== undefined && set.rotation !== undefined && record.rotation < set.rotation
   }
 
   function verdictOn({ fingerprint }: StoredToken, record: TokenRecord | undefined): become.Verdict {

@@ -108,8 +108,9 @@ export function recordFor({ fingerprint }: StoredToken, record: TokenRecord | un
   if (record?.fingerprint === fingerprint) return { ...record, intent: undefined, family: record.family ?? fingerprint }
   // After an intent the last rotation got no further than its first write; else the token was put there by hand.
   const isNext = record?.intent !== undefined && record.family !== undefined
-  if (!isNext) return { version: 1, fingerprint, family: fingerprint }
-  return { version: 1, fingerprint, family: record.family, rotation: (record.rotation ?? 0) + 1 }
+  if (!isNext) return { version: 1, fingerprint, family: fingerprint, rotation: 0 }
+  // Its count is not guessed: the record may be an old one that came late.
+  return { version: 1, fingerprint, family: record.family }
 }
 
 /** Something about a token as this client shows it to this server. */
@@ -144,7 +145,7 @@ export function tokenSetOf(
     refreshToken: stored.token,
     fingerprint: stored.fingerprint,
     family: record.family ?? stored.fingerprint,
-    rotation: record.rotation ?? 0,
+    rotation: record.rotation,
     issuedAt: Date.parse(record.issued_at),
     expiresAt,
     scope: record.scope,

@@ -60,11 +60,12 @@ export function createRefresh({ parts, memory, turns, moment }: Shared, look: Lo
     const mayHaveRotated = isInDoubt(memory.state)
     const record = recordFor(stored, seen.record)
     if (!(await isReplaceable(stored))) return refreshUnderLease(held, named)
+    await held.check() // or a record that is old by now would come over a newer one
     await writeRecord(store, { ...record, intent: aboutToken(stored.fingerprint, config, clock) })
     const { outcome, sent, lostOne } = await send(stored.token, held)
 
     if (outcome.meaning === 'tokens') {
-      const { family, rotation = 0 } = record
+      const { family, rotation } = record
       const before = { refreshToken: stored.token, clientId: config.clientId, family, rotation }
       const set = tokenSetFrom(outcome.tokens, sent, before)
       await save.keep(set, { by: 'refresh', raw: stored.raw }, held)

@@ -10,8 +10,8 @@ export interface TokenSet {
   readonly fingerprint: string
   /** Fingerprint of the refresh token that the sign-in began with: the same through all rotations. */
   readonly family: string
-  /** How many of these there have been: which of two is the later one, whatever clocks say. */
-  readonly rotation: number
+  /** How many of these there have been: which of two is the later one, whatever clocks say. Undefined: that was lost. */
+  readonly rotation?: number
   readonly issuedAt: number
   readonly expiresAt: number
   readonly scope?: string
@@ -44,7 +44,7 @@ export function tokenSetFrom(
     refreshToken,
     fingerprint,
     family: before.family ?? fingerprint,
-    rotation: before.rotation === undefined ? 0 : before.rotation + 1,
+    rotation: before.family === undefined ? 0 : before.rotation === undefined ? undefined : before.rotation + 1,
     issuedAt: sent.wall,
     expiresAt: sent.wall + tokens.expiresIn,
     scope: tokens.scope,
