@@ -109,17 +109,18 @@ export function createSave({ parts, memory }: Shared, look: Look): Save {
   }
 }
 
-/** Whether what is stored is what `set` replaces, or was there before it. A write that was reported failed may have arrived all the same. */
-function isBefore({ stored, record, lost }: Seen, set: TokenSet, { raw, signedOutAt }: Replaceable): boolean {
+/**
+ * Whether what is stored is what `set` replaces, or was there before it. A write that was reported failed may have arrived all the same.
+ */
+function isBefore({ stored, record, lost }: Seen, set: TokenSet, { by, raw, signedOutAt }: Replaceable): boolean {
   if (lost || (!stored && !record)) return true
   if (stored?.token === set.refreshToken) return true
-  if (raw === undefined) {
-    // Nothing was known then: the records' own times are what there is to go by.
-    const at = stored ? record?.fingerprint === stored.fingerprint && record.issued_at : record?.signed_out?.at
-    return !at || Date.parse(at) <= set.issuedAt
-  }
-  if (stored) return stored.token === raw?.trim() // by hand, other white space may have come around it
-  return raw === null && record?.signed_out?.at === signedOutAt
+  // By hand, other white space may have come around it.
+  const isAsSeen = stored ? stored.token === raw?.trim() : raw === null && record?.signed_out?.at === signedOutAt
+  if (isAsSeen || by === 'refresh') return isAsSeen
+  // Somebody else was at it, and it was not seen whether before or after the sign-in: the records' own times are what there is to go by.
+  const at = stored ? record?.fingerprint === stored.fingerprint && record.issued_at : record?.signed_out?.at
+  return at ? Date.parse(at) <= set.issuedAt : raw === undefined
 }
 
 /**

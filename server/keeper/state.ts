@@ -237,8 +237,8 @@ export function held(state: State, unsaved: Unsaved): State {
 
 /** To be settled under another lease, before anything is used or said. */
 export function leftOpen(state: State, set: TokenSet, replaces: Replaceable): State {
-  const isUsed = state.unsaved?.set === set && state.unsaved.isUsed
-  return { ...state, unsaved: { set, replaces, isUsed, notBefore: 0 } }
+  const before = state.unsaved?.set === set ? state.unsaved : undefined
+  return { ...state, unsaved: { set, replaces, why: before?.why, isUsed: !!before?.isUsed, notBefore: 0 } }
 }
 
 export function yielded(state: State): State {

@@ -34,7 +34,7 @@ const CASES: Case[] = [
   {
     name: 'a lease that says yes for ever (rule 3)',
     profile: 'all',
-    seeds: 60,
+    seeds: 500,
     store: (store) => {
       store.leaseAlwaysSaysYes = true
     },
@@ -74,7 +74,7 @@ const CASES: Case[] = [
   {
     name: 'used before it is saved (rule 5)',
     profile: 'calm',
-    seeds: 60,
+    seeds: 500,
     file: 'server/keeper/save.ts',
     from: 'stored = await save(',
     to: `const { refreshToken, fingerprint } = set
@@ -117,7 +117,7 @@ const CASES: Case[] = [
   {
     name: 'an unsaved sign-in that overwrites (rule 8)',
     profile: 'held',
-    seeds: 60,
+    seeds: 500,
     file: 'server/keeper/save.ts',
     from: ': isBefore(seen, set, replaces)',
     to: `: replaces.by === 'sign-in' || isBefore(seen, set, replaces)`,
@@ -141,7 +141,7 @@ const CASES: Case[] = [
   {
     name: 'never ahead (rule 2)',
     profile: 'calm',
-    seeds: 20,
+    seeds: 500,
     file: 'server/keeper/next.ts',
     from: 'aheadAt(moment),\n    pauseEnd',
     to: 'Number.POSITIVE_INFINITY,\n    pauseEnd',

@@ -426,10 +426,14 @@ export class World {
     this.lastRecord = { raw, record }
   }
 
+  private readonly sent = new Set<string>()
+
   /** Rule 4: within 10 s of a refresh (the answer may have been 5 s on its way) that is the answer, unless Yoto's API has refused what it brought. */
   private checkYoung({ process, keeper, calls }: Instance, refreshToken: string): void {
     const { set, trouble } = keeper.snapshot()
-    if (trouble) return // after a failure somebody may be waiting for it
+    const isRepeated = this.sent.has(refreshToken)
+    this.sent.add(refreshToken)
+    if (trouble || isRepeated) return // after a failure somebody may be waiting for it, and an intent is repeated at once
     const access = set && this.yoto.access(set.accessToken)
     const isRenewing = [...calls].some(({ what }) => what === 'renew')
     if (!access || access.of.value !== refreshToken || access.to !== process || isRenewing || this.clockHasJumped)
