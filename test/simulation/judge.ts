@@ -308,8 +308,8 @@ export class Judge {
   /** Whether a family's end is nobody's fault. */
   isForced({ endedBy }: Family): boolean {
     if (endedBy?.startsWith('forced')) return true
-    // A sign-out that an emptied store has forgotten: who had not heard of it has saved the sign-in again.
-    return endedBy === 'revoked' && this.emptiedAt > Number.NEGATIVE_INFINITY && this.wanted().has(null)
+    // A sign-out has revoked it, and could not end it in the store; or an emptied store has forgotten that it did.
+    return endedBy === 'revoked' && this.wanted().has(null)
   }
 
   private whyForced({ replaced, value }: RefreshToken, again: Refresh): string | undefined {
