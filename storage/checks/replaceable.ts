@@ -32,7 +32,7 @@ async function lookAt(dir: string, key: string): Promise<{ message: string; hint
   if (!obstacle) return undefined
   const outcome = writing
     ? 'It cannot be written either, so no refresh can be made.'
-    : (await refusalOf(() => access(dir, constants.W_OK)))
+    : (await refusalToWrite(dir))
       ? 'It is written in place, and a crash at that moment could tear it: nothing can be kept beside it.'
       : 'It is written in place: a crash at that moment could tear it, until the next start mends it.'
   return { message: `${key} cannot be replaced, as ${obstacle.why}. ${outcome}`, hint: obstacle.mend }
@@ -45,7 +45,7 @@ async function obstacleOf(path: string, writing: string | undefined): Promise<Ob
   // Said of a file whose mode is not even asked (chattr(1)).
   if (writing === 'EPERM') return { why: 'it is immutable', mend: mends.immutable(path) }
   const folder = dirname(path)
-  const entering = await refusalOf(() => access(folder, constants.W_OK))
+  const entering = await refusalToWrite(folder)
   if (entering === 'EPERM') return { why: `${folder} is immutable`, mend: mends.immutable(folder) }
   if (entering) {
     const mend = `Give the service the right to write in ${quoted(folder)}, and mount it writable.`
@@ -62,6 +62,12 @@ async function belongsToOthers(path: string, folder: string): Promise<boolean> {
   const user = ownUser()
   const [file, parent] = await Promise.all([stat(path), stat(folder)])
   return (parent.mode & 0o1000) !== 0 && !!user && user !== file.uid && user !== parent.uid
+}
+
+/** Deno without --allow-sys tells nobody who the user is, and its access() ends the process over that, past its own promise. */
+async function refusalToWrite(folder: string): Promise<string | undefined> {
+  if (ownUser() === undefined) return undefined
+  return refusalOf(() => access(folder, constants.W_OK))
 }
 
 /** The code of its error. */
